@@ -1,0 +1,43 @@
+//! Turns the schema under `proto/` into Rust and into a descriptor set. No protoc is needed.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build.rs");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true);
+    for file in schema_files()? {
+        compiler.open_file(file)?;
+    }
+
+    // Only the encoded form keeps custom options such as google.api.http.
+    fs::write(out.join("descriptor.bin"), compiler.encode_file_descriptor_set())?;
+
+    tonic_prost_build::configure()
+        .bytes(".pykv.v1")
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .compile_well_known_types(false)
+        .compile_fds(compiler.file_descriptor_set())?;
+
+    println!("cargo:rustc-env=PYKV_TARGET={}", std::env::var("TARGET")?);
+    Ok(())
+}
+
+/// The files of our own package, and the error details so that they have a descriptor too.
+fn schema_files() -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let root = Path::new("proto");
+    let mut files = vec!["google/rpc/error_details.proto".into()];
+    for entry in fs::read_dir(root.join("pykv/v1"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path.strip_prefix(root)?.to_path_buf());
+        }
+    }
+    files.sort();
+    Ok(files)
+}

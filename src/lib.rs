@@ -1,0 +1,5 @@
+//! PyKV
+pub mod engine;
+pub mod model;
+pub mod store;
+pub mod wire;

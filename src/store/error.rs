@@ -1,0 +1,73 @@
+//! Everything that can stand between a caller and an answer.
+
+use std::time::Duration;
+
+use super::Refusal;
+
+/// Why there is no answer. The text is for people; which status a variant becomes is decided in
+/// `service`.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// Nothing was changed: one command of an atomic batch was refused.
+    #[error("operation {index}: {refusal}")]
+    Refused {
+        /// Which command.
+        index: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// There is no such namespace, and it is not created on first use.
+    #[error("there is no namespace {0:?}")]
+    NamespaceNotFound(String),
+    /// The name is taken.
+    #[error("the namespace {0:?} exists already")]
+    NamespaceExists(String),
+    /// It has entries, and `force` was not given.
+    #[error("the namespace {0:?} is not empty")]
+    NamespaceNotEmpty(String),
+    /// The default namespace cannot be deleted.
+    #[error("the namespace \"default\" cannot be deleted")]
+    NamespaceProtected,
+    /// The etag given is not the current one.
+    #[error("the namespace was changed by another; read it again")]
+    EtagMismatch,
+    /// There are as many namespaces as there may be.
+    #[error("there are already {limit} namespaces")]
+    TooManyNamespaces {
+        /// Most there may be.
+        limit: usize,
+    },
+    /// More operations in a second than the policy allows.
+    #[error("the namespace's rate limit is reached")]
+    RateLimited {
+        /// When there is room again.
+        retry_after: Duration,
+    },
+    /// More is queued than there may be; nothing was executed.
+    #[error("the server is overloaded")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The settings refuse all writes.
+    #[error("the server takes no writes at the moment")]
+    ReadOnly,
+    /// The log's disk is full; nothing was executed.
+    #[error("the disk of the log is full; reads go on, writes resume when there is room")]
+    DiskFull,
+    /// The log cannot be written; nothing was executed.
+    #[error("the log cannot be written")]
+    LogFailed,
+    /// The log failed while the write was under way.
+    #[error("the log failed while the write was under way: it may or may not have happened")]
+    OutcomeUnknown,
+    /// The log is being replayed.
+    #[error("the log is being replayed")]
+    StartingUp {
+        /// How much of it is done, 0 to 1.
+        progress: f32,
+    },
+    /// The store is closing or closed; nothing was executed.
+    #[error("the server is shutting down")]
+    Stopped,
+}

@@ -1,0 +1,175 @@
+//! The door to data: what every store must do, whoever stands behind it.
+//!
+//! # How it works
+//! [`Store`] is batch-first and asynchronous, so that an engine in this process and one across a
+//! network fit behind the same verbs. [`embedded`] is the one in this process.
+//!
+//! # Why
+//! Services, gateway and tests speak to this door only; nothing above it can tell, or needs to
+//! tell, how data is kept. What a store cannot keep it says in [`Capabilities`].
+//!
+//! # Invariants
+//! An answer leaves only when it is as safe as its namespace asks. The three ways in which a write
+//! can fail are kept apart: not executed, outcome unknown, refused.
+//!
+//! # Not here
+//! Rules of one namespace: `engine`. Files: `wal`. Status codes: `service`.
+
+pub mod embedded;
+mod error;
+mod info;
+
+use std::future::Future;
+
+pub use crate::engine::{
+    Command, Condition, Entry, Expiration, Outcome, Quota, Refusal, Scan, View,
+};
+pub use error::Error;
+pub use info::{
+    Capabilities, Compacted, LogInfo, NamespaceInfo, NamespaceSpec, NamespaceStats, Page, Settings,
+    StoreStats, Usage,
+};
+
+use crate::model::{Key, NamespaceName};
+
+/// Commands on one namespace that are ruled upon at one moment.
+#[derive(Debug)]
+pub struct Batch {
+    /// In order; later ones see what earlier ones did.
+    pub commands: Vec<Command>,
+    /// All or none.
+    pub atomic: bool,
+}
+
+/// What came of a [`Batch`].
+#[derive(Debug)]
+pub struct Written {
+    /// The commands, handed back so that answers can name their keys without a copy.
+    pub commands: Vec<Command>,
+    /// One for each command, in order.
+    pub outcomes: Vec<Result<Outcome, Refusal>>,
+    /// False only where the batch was atomic and something stood against it.
+    pub committed: bool,
+}
+
+/// What every store does. Cloning is cheap: a clone is another handle to the same store.
+///
+/// Any verb can fail with [`Error::StartingUp`], [`Error::Stopped`] and, where it names a namespace
+/// that does not exist (and, for writes, may not be created), [`Error::NamespaceNotFound`]. A read of
+/// a namespace that does not exist while creation on first use is on finds nothing.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// What this store can keep of the API's promises.
+    fn capabilities(&self) -> Capabilities;
+
+    /// One entry.
+    fn get(
+        &self,
+        namespace: &NamespaceName,
+        key: &Key,
+        view: View,
+    ) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
+
+    /// Entries for `keys`, in their order, all seen at one moment.
+    fn get_many(
+        &self,
+        namespace: &NamespaceName,
+        keys: &[Key],
+        view: View,
+    ) -> impl Future<Output = Result<Vec<Option<Entry>>, Error>> + Send;
+
+    /// Rules on a batch, and answers when what was changed is as safe as the namespace asks.
+    fn write(
+        &self,
+        namespace: &NamespaceName,
+        batch: Batch,
+    ) -> impl Future<Output = Result<Written, Error>> + Send;
+
+    /// Entries by key order.
+    fn scan(
+        &self,
+        namespace: &NamespaceName,
+        scan: Scan,
+    ) -> impl Future<Output = Result<Page, Error>> + Send;
+
+    /// How many live entries have keys that start with `prefix`; an empty one counts all.
+    fn count(
+        &self,
+        namespace: &NamespaceName,
+        prefix: &str,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Deletes, in slices, what starts with `prefix`; returns how many entries went.
+    fn delete_prefix(
+        &self,
+        namespace: &NamespaceName,
+        prefix: &str,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Makes a namespace.
+    fn create_namespace(
+        &self,
+        name: &NamespaceName,
+        spec: NamespaceSpec,
+    ) -> impl Future<Output = Result<NamespaceInfo, Error>> + Send;
+
+    /// Changes a namespace by `edit`, which may be called more than once. A given `etag` must be
+    /// the current one. With `allow_missing` a missing namespace is made first.
+    fn update_namespace(
+        &self,
+        name: &NamespaceName,
+        etag: Option<&str>,
+        allow_missing: bool,
+        edit: impl Fn(&mut NamespaceSpec) + Send,
+    ) -> impl Future<Output = Result<NamespaceInfo, Error>> + Send;
+
+    /// Describes a namespace.
+    fn namespace(
+        &self,
+        name: &NamespaceName,
+    ) -> impl Future<Output = Result<NamespaceInfo, Error>> + Send;
+
+    /// Namespaces whose names start with `prefix` and come after `after`, by name, at most `limit`.
+    fn namespaces(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<NamespaceInfo>, Error>> + Send;
+
+    /// Deletes a namespace; returns how many entries went with it.
+    fn delete_namespace(
+        &self,
+        name: &NamespaceName,
+        force: bool,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Empties a namespace in constant time; returns how many entries went.
+    fn clear_namespace(
+        &self,
+        name: &NamespaceName,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Counters of one namespace.
+    fn namespace_stats(
+        &self,
+        name: &NamespaceName,
+    ) -> impl Future<Output = Result<NamespaceStats, Error>> + Send;
+
+    /// Counters of the store, and of each namespace by name.
+    fn stats(&self) -> impl Future<Output = Result<StoreStats, Error>> + Send;
+
+    /// Starts a compaction of the log, if none is running; with `wait` answers when it has ended.
+    fn compact(&self, wait: bool) -> impl Future<Output = Result<Compacted, Error>> + Send;
+
+    /// The settings in force.
+    fn settings(&self) -> Settings;
+
+    /// Puts new settings in force, at once.
+    fn apply_settings(&self, settings: Settings);
+
+    /// Keeps a text of the layer above across restarts; the last one holds.
+    fn persist(&self, text: &[u8]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The text last kept.
+    fn persisted(&self) -> Option<Vec<u8>>;
+}
