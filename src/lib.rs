@@ -1,4 +1,5 @@
 //! PyKV
+
 pub mod engine;
 pub mod model;
 pub mod store;

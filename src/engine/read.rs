@@ -1,0 +1,132 @@
+//! Reads by key, alone and many at a time.
+
+use std::hint::black_box;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::record::Record;
+use super::{Engine, Entry, View};
+use crate::model::{UnixMillis, Version};
+
+/// Keys that are looked up side by side.
+const GROUP_KEYS: usize = 32;
+
+impl Entry {
+    /// What `view` shows of an entry. The version is always there.
+    pub(super) fn seen(
+        view: View,
+        value: &[u8],
+        version: Version,
+        deadline: Option<UnixMillis>,
+        written: UnixMillis,
+    ) -> Entry {
+        let value_bytes = u32::try_from(value.len()).expect("a value has at most 3 MiB");
+        let bare = Entry {
+            value: Bytes::new(),
+            value_bytes: 0,
+            version,
+            deadline: None,
+            written: UnixMillis::ZERO,
+        };
+        match view {
+            View::Key => bare,
+            View::Metadata => Entry { value_bytes, deadline, written, ..bare },
+            View::Value => Entry { value: Bytes::copy_from_slice(value), value_bytes, ..bare },
+            View::Full => {
+                let value = Bytes::copy_from_slice(value);
+                Entry { value, value_bytes, version, deadline, written }
+            }
+        }
+    }
+
+    pub(super) fn of(record: &Record<'_>, view: View) -> Entry {
+        Entry::seen(view, record.value, record.version, record.deadline, record.written)
+    }
+}
+
+impl Engine {
+    /// The entry of `key`, as `view` shows it. With a view that hands out the value this is a use:
+    /// it counts as a hit or a miss and moves the entry to the end of the eviction order.
+    pub fn get(&mut self, key: &str, view: View, now: UnixMillis) -> Option<Entry> {
+        let hash = self.entries.hash(key.as_bytes());
+        self.get_hashed(hash, key, view, now)
+    }
+
+    /// The entries of `keys`, in their order, each as by [`Engine::get`].
+    ///
+    /// What a read costs is waiting for memory. Keys are taken in groups, and each step (table,
+    /// slot, record) is done for the whole group before the next, so that the waits overlap.
+    pub fn get_many<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k str> + Clone,
+        view: View,
+        now: UnixMillis,
+    ) -> Vec<Option<Entry>> {
+        let mut found = Vec::with_capacity(keys.size_hint().0);
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
+            let mut group = [("", 0_u32); GROUP_KEYS];
+            let mut len = 0;
+            for (place, key) in group.iter_mut().zip(keys.by_ref().take(GROUP_KEYS)) {
+                *place = (key, self.entries.hash(key.as_bytes()));
+                len += 1;
+            }
+            let group = &group[..len];
+            self.warm_up(group);
+            for (key, hash) in group {
+                found.push(self.get_hashed(*hash, key, view, now));
+            }
+        }
+        found
+    }
+
+    /// Touches the memory that looking up `group` will need.
+    fn warm_up(&self, group: &[(&str, u32)]) {
+        let entries = &*self.entries;
+        let mut sum = 0;
+        for (_, hash) in group {
+            sum ^= entries.table.peek(*hash);
+        }
+        let mut slots = [0_u32; GROUP_KEYS];
+        let mut len = 0;
+        for (_, hash) in group {
+            // Any entry of the same hash will do: nearly always it is the one.
+            if let Some(slot) = entries.table.find(*hash, |_| true) {
+                slots[len] = slot;
+                len += 1;
+            }
+        }
+        let mut locations = [0_u64; GROUP_KEYS];
+        for (location, slot) in locations.iter_mut().zip(&slots[..len]) {
+            *location = entries.slots.location(*slot);
+        }
+        for location in &locations[..len] {
+            sum ^= u64::from(entries.arena.peek(*location));
+        }
+        black_box(sum);
+    }
+
+    #[inline]
+    fn get_hashed(&mut self, hash: u32, key: &str, view: View, now: UnixMillis) -> Option<Entry> {
+        let entries = &mut *self.entries;
+        let slot = entries.find_hashed(hash, key);
+        let found = slot.map(|slot| (slot, entries.record(slot)));
+        let live = found.filter(|(_, record)| record.is_live(now));
+        let entry = live.as_ref().map(|(_, record)| Entry::of(record, view));
+        if view.is_use() {
+            let live = live.map(|(slot, _)| slot);
+            let tally = if live.is_some() { &mut self.hits } else { &mut self.misses };
+            *tally.get_mut() += 1;
+            if let Some(slot) = live {
+                entries.recency.stamp(&mut entries.slots, slot);
+            }
+        }
+        entry
+    }
+
+    /// Counts `count` reads that found their entries.
+    pub(super) fn count_hits(&self, count: u64) {
+        self.hits.fetch_add(count, Ordering::Relaxed);
+    }
+}
