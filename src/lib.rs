@@ -3,4 +3,5 @@
 pub mod engine;
 pub mod model;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

@@ -1,0 +1,107 @@
+//! What happens, as it happens: every event that is measured, declared in one place. What the store
+//! holds at the moment of a scrape is declared in `store`, what methods do in `grpc`.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, Unit};
+
+/// A histogram of seconds: its name, its help text and its edges.
+pub(super) struct Timed {
+    pub(super) name: &'static str,
+    help: &'static str,
+    pub(super) edges: &'static [f64],
+}
+
+/// One sync of the log.
+const SYNC: Timed = Timed {
+    name: "pykv_log_sync_seconds",
+    help: "How long the log took to reach the disk.",
+    edges: &[0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0],
+};
+/// One compaction of the log.
+const COMPACTION: Timed = Timed {
+    name: "pykv_log_compaction_seconds",
+    help: "How long compactions of the log took.",
+    edges: &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0],
+};
+/// One replay of the log.
+const REPLAY: Timed = Timed {
+    name: "pykv_log_replay_seconds",
+    help: "How long replaying the log at the start took.",
+    edges: &[0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0],
+};
+/// Every histogram, for the recorder.
+pub(super) const TIMED: [&Timed; 3] = [&SYNC, &COMPACTION, &REPLAY];
+
+/// Every counter, with its help text.
+const TORN_TAIL: (&str, &str) =
+    ("pykv_log_torn_tail_bytes_total", "Bytes cut from the end of the log after a crash.");
+const REFUSED: (&str, &str) =
+    ("pykv_connections_refused_total", "Connections closed at once because a limit was reached.");
+const ACCEPTED: (&str, &str) = ("pykv_connections_accepted_total", "Connections accepted.");
+
+struct Handles {
+    sync: Histogram,
+    compaction: Histogram,
+    replay: Histogram,
+    torn_tail: Counter,
+    refused: Counter,
+    accepted: Counter,
+}
+
+static HANDLES: OnceLock<Handles> = OnceLock::new();
+
+/// Describes every event and resolves its handle. The recorder must be in place.
+pub(super) fn declare() {
+    for timed in TIMED {
+        metrics::describe_histogram!(timed.name, Unit::Seconds, timed.help);
+    }
+    for (name, help) in [TORN_TAIL, REFUSED, ACCEPTED] {
+        metrics::describe_counter!(name, help);
+    }
+    HANDLES.get_or_init(|| Handles {
+        sync: metrics::histogram!(SYNC.name),
+        compaction: metrics::histogram!(COMPACTION.name),
+        replay: metrics::histogram!(REPLAY.name),
+        torn_tail: metrics::counter!(TORN_TAIL.0),
+        refused: metrics::counter!(REFUSED.0),
+        accepted: metrics::counter!(ACCEPTED.0),
+    });
+}
+
+/// The log reached the disk in `elapsed`. Counted from `install` on, as are all events here.
+pub fn sync_seconds(elapsed: Duration) {
+    with(|handles| handles.sync.record(elapsed.as_secs_f64()));
+}
+
+/// A compaction of the log took `elapsed`.
+pub fn compaction_seconds(elapsed: Duration) {
+    with(|handles| handles.compaction.record(elapsed.as_secs_f64()));
+}
+
+/// Replaying the log took `elapsed`.
+pub fn replay_seconds(elapsed: Duration) {
+    with(|handles| handles.replay.record(elapsed.as_secs_f64()));
+}
+
+/// `bytes` at the end of the log were torn and set aside.
+pub fn torn_tail_bytes(bytes: u64) {
+    with(|handles| handles.torn_tail.increment(bytes));
+}
+
+/// A connection was closed at once because a limit was reached.
+pub fn connection_refused() {
+    with(|handles| handles.refused.increment(1));
+}
+
+/// A connection was accepted.
+pub fn connection_accepted() {
+    with(|handles| handles.accepted.increment(1));
+}
+
+fn with(act: impl FnOnce(&Handles)) {
+    if let Some(handles) = HANDLES.get() {
+        act(handles);
+    }
+}

@@ -1,0 +1,36 @@
+//! What the server tells about itself: metrics, the performance of each method, and its log lines.
+//!
+//! # How it works
+//! [`install`] sets up the recorder once; [`Handle::render`] writes the Prometheus text. Three sources
+//! meet in that text: what happened ([`metrics`], through the recorder), what each gRPC method did
+//! ([`method`], counted in shards that a worker thread has to itself), and what the store holds
+//! ([`set_collector`], asked only when somebody scrapes).
+//!
+//! # Why
+//! A counter behind a lookup of label strings costs as much as the rest of a small request. So a
+//! method is resolved once, and a request touches one uncontended lock. What the store holds is not
+//! pushed at all: a namespace that is gone then leaves the text with its next rendering.
+//!
+//! # Invariants
+//! The number of series is bounded: methods come from a schema, namespaces beyond
+//! [`NAMESPACES_MAX`] are summed under `_other`. Keys, values and tokens never become labels.
+//!
+//! # Not here
+//! The route that serves the text: `server`. Who calls the performance report: `service`.
+
+mod buckets;
+mod grpc;
+mod log;
+mod methods;
+pub mod metrics;
+mod page;
+mod recorder;
+mod seconds;
+mod store;
+
+pub use log::{LogFormat, trace};
+pub use methods::{Kind, Method, find, method, methods, register};
+pub use metrics::{compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes};
+pub use recorder::{Handle, descriptors_max, install};
+pub use seconds::{MethodPerformance, Performance, performance};
+pub use store::{NAMESPACES_MAX, NamespaceSample, StoreSample, set_collector};

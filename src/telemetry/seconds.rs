@@ -1,0 +1,291 @@
+//! What a method did in each second of the last hour, and the report made from it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::buckets::{self, BUCKETS};
+use super::grpc::EDGES;
+use super::methods::{methods, second};
+
+/// Seconds kept; the longest window that can be asked for.
+const SECONDS_MAX: u64 = 3_600;
+
+/// Status codes of gRPC, 0 to 16.
+pub(super) const CODES: usize = 17;
+
+/// One shard's counts of one method.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// Calls begun.
+    pub(super) started: u64,
+    /// Calls ended, by code.
+    pub(super) handled: [u64; CODES],
+    /// Calls ended, by the edges of the exported histogram; the last is above all edges.
+    pub(super) edges: [u64; EDGES.len() + 1],
+    /// Time taken by all of them.
+    pub(super) sum: Duration,
+    /// The second being counted, made at the first call.
+    current: Option<Box<Current>>,
+    /// Seconds that are over and had calls, oldest first.
+    past: VecDeque<Past>,
+}
+
+#[derive(Debug)]
+struct Current {
+    second: u64,
+    total: Total,
+    counts: [u32; BUCKETS],
+}
+
+/// A second that is over: only the buckets that were hit, since most are not.
+#[derive(Debug)]
+struct Past {
+    second: u64,
+    total: Total,
+    counts: Box<[(u16, u32)]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    count: u64,
+    errors: u64,
+    sum: Duration,
+    max: Duration,
+}
+
+impl Total {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            started: 0,
+            handled: [0; CODES],
+            edges: [0; EDGES.len() + 1],
+            sum: Duration::ZERO,
+            current: None,
+            past: VecDeque::new(),
+        }
+    }
+}
+
+impl Tally {
+    /// Counts one call that ended in `second`.
+    pub(super) fn record(&mut self, code: u16, elapsed: Duration, second: u64) {
+        let code = usize::from(code);
+        // A code that gRPC does not know is UNKNOWN, number 2.
+        self.handled[if code < CODES { code } else { 2 }] += 1;
+        self.edges[EDGES.partition_point(|edge| edge.0 < elapsed)] += 1;
+        self.sum += elapsed;
+
+        let current = self.current_at(second);
+        let one = Total { count: 1, errors: u64::from(code != 0), sum: elapsed, max: elapsed };
+        current.total.add(one);
+        let bucket = &mut current.counts[buckets::bucket(elapsed)];
+        *bucket = bucket.saturating_add(1);
+    }
+
+    fn current_at(&mut self, second: u64) -> &mut Current {
+        let fresh = || Box::new(Current { second, total: Total::default(), counts: [0; BUCKETS] });
+        let current = self.current.get_or_insert_with(fresh);
+        // A caller that read the time just before another may come a second late; it is counted here.
+        if current.second < second {
+            let over = current.close();
+            **current = *fresh();
+            self.past.push_back(over);
+            while self.past.front().is_some_and(|past| past.second + SECONDS_MAX < second) {
+                self.past.pop_front();
+            }
+        }
+        current
+    }
+
+    /// Adds what was counted in the seconds from `first` on.
+    fn add_to(&self, window: &mut Window, first: u64) {
+        for past in self.past.iter().rev().take_while(|past| past.second >= first) {
+            window.total.add(past.total);
+            for (bucket, count) in &past.counts {
+                window.counts[usize::from(*bucket)] += u64::from(*count);
+            }
+        }
+        if let Some(current) = self.current.as_ref().filter(|current| current.second >= first) {
+            window.total.add(current.total);
+            for (sum, count) in window.counts.iter_mut().zip(current.counts) {
+                *sum += u64::from(count);
+            }
+        }
+    }
+}
+
+impl Current {
+    fn close(&self) -> Past {
+        let counts = (0_u16..).zip(self.counts).filter(|(_, count)| *count > 0).collect();
+        Past { second: self.second, total: self.total, counts }
+    }
+}
+
+struct Window {
+    total: Total,
+    counts: [u64; BUCKETS],
+}
+
+impl Window {
+    /// The duration that `share` of the calls did not exceed: the end of its bucket, and never more
+    /// than the longest call.
+    fn quantile(&self, share: f64) -> Duration {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank among calls; above 2^53 of them one more or less does not matter"
+        )]
+        let rank = ((self.total.count as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return buckets::end(bucket).map_or(self.total.max, |end| end.min(self.total.max));
+            }
+        }
+        self.total.max
+    }
+}
+
+/// What the methods did in a window that ends now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Performance {
+    /// How long the window is: what was asked, between a second and an hour.
+    pub window: Duration,
+    /// Methods that were called in it, by service and name.
+    pub methods: Vec<MethodPerformance>,
+}
+
+/// What one method did. Quantiles are at most an eighth above the true ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MethodPerformance {
+    /// Full name of the service.
+    pub service: String,
+    /// Name of the method.
+    pub method: String,
+    /// Calls that ended.
+    pub count: u64,
+    /// Those of them with a code other than OK.
+    pub errors: u64,
+    /// Calls per second over the window.
+    pub rate_per_second: f64,
+    /// Mean duration.
+    pub mean: Duration,
+    /// Half of the calls took no longer.
+    pub p50: Duration,
+    /// 90 % of the calls took no longer.
+    pub p90: Duration,
+    /// 95 % of the calls took no longer.
+    pub p95: Duration,
+    /// 99 % of the calls took no longer.
+    pub p99: Duration,
+    /// 99.9 % of the calls took no longer.
+    pub p999: Duration,
+    /// The longest call.
+    pub max: Duration,
+}
+
+/// What every method did in the last `window`, which is taken as at least a second and at most an
+/// hour, in whole seconds.
+pub fn performance(window: Duration) -> Performance {
+    let seconds = window.as_secs().clamp(1, SECONDS_MAX);
+    let first = (second(Instant::now()) + 1).saturating_sub(seconds);
+    let mut methods: Vec<MethodPerformance> = methods()
+        .into_iter()
+        .filter_map(|(_, method)| {
+            let mut sum = Window { total: Total::default(), counts: [0; BUCKETS] };
+            method.tallies(|tally| tally.add_to(&mut sum, first));
+            report(&method.service, &method.name, &sum, seconds)
+        })
+        .collect();
+    methods.sort_by(|a, b| (&a.service, &a.method).cmp(&(&b.service, &b.method)));
+    Performance { window: Duration::from_secs(seconds), methods }
+}
+
+fn report(service: &str, method: &str, sum: &Window, seconds: u64) -> Option<MethodPerformance> {
+    let Total { count, errors, sum: time, max } = sum.total;
+    if count == 0 {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a mean and a rate for people")]
+    let (calls, seconds) = (count as f64, seconds as f64);
+    Some(MethodPerformance {
+        service: service.into(),
+        method: method.into(),
+        count,
+        errors,
+        rate_per_second: calls / seconds,
+        mean: time.div_f64(calls),
+        p50: sum.quantile(0.5),
+        p90: sum.quantile(0.9),
+        p95: sum.quantile(0.95),
+        p99: sum.quantile(0.99),
+        p999: sum.quantile(0.999),
+        max,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(tally: &Tally, first: u64) -> Window {
+        let mut sum = Window { total: Total::default(), counts: [0; BUCKETS] };
+        tally.add_to(&mut sum, first);
+        sum
+    }
+
+    #[test]
+    fn quantiles_are_at_most_an_eighth_too_long() {
+        let mut tally = Tally::default();
+        for micros in 1..=1_000 {
+            tally.record(0, Duration::from_micros(micros), 5);
+        }
+        let sum = window(&tally, 0);
+        for (share, micros) in [(0.5, 500), (0.9, 900), (0.99, 990), (0.999, 999)] {
+            let (found, exact) = (sum.quantile(share), Duration::from_micros(micros));
+            assert!(found >= exact && found <= exact * 9 / 8, "{share}: {found:?}, not {exact:?}");
+        }
+        assert_eq!(sum.total.max, Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_window_counts_its_own_seconds_only() {
+        let mut tally = Tally::default();
+        for second in 1..=10 {
+            tally.record(u16::from(second % 2 == 0), Duration::from_millis(second), second);
+        }
+        for (first, count, errors) in [(10, 1, 1), (9, 2, 1), (1, 10, 5), (11, 0, 0)] {
+            let total = window(&tally, first).total;
+            assert_eq!((total.count, total.errors), (count, errors), "from second {first}");
+        }
+    }
+
+    #[test]
+    fn seconds_older_than_an_hour_are_let_go() {
+        let mut tally = Tally::default();
+        for second in 0..2 * SECONDS_MAX {
+            tally.record(0, Duration::from_millis(1), second);
+        }
+        assert!(tally.past.len() <= 1 + usize::try_from(SECONDS_MAX).unwrap());
+        assert_eq!(window(&tally, SECONDS_MAX).total.count, SECONDS_MAX);
+        assert_eq!(tally.handled[0], 2 * SECONDS_MAX);
+    }
+
+    #[test]
+    fn a_code_that_grpc_does_not_know_counts_as_unknown() {
+        let mut tally = Tally::default();
+        tally.record(99, Duration::ZERO, 0);
+        assert_eq!(tally.handled[2], 1);
+    }
+}
