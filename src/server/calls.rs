@@ -1,0 +1,227 @@
+//! What surrounds every gRPC call: its count, its deadline, and what happens when the service fails.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+use super::answers;
+use super::readiness::{Phase, Readiness};
+use super::reply::{Call, Reply};
+use crate::telemetry::{self, Kind, Method};
+
+/// Counts, times and guards gRPC calls on their way to a service. Cloning is cheap.
+///
+/// Requests of other content types, gRPC-Web among them, pass untouched.
+#[derive(Clone, Debug)]
+pub struct Calls<S> {
+    inner: S,
+    rules: Rules,
+}
+
+#[derive(Clone, Debug)]
+struct Rules {
+    /// Every method known when this was made, by path.
+    methods: Arc<AHashMap<String, &'static Method>>,
+    /// Where calls of paths that are not known are counted, all together.
+    unknown: &'static Method,
+    readiness: Readiness,
+    unary_max: Duration,
+}
+
+impl<S> Calls<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    /// Surrounds `inner`. Methods must be known to `telemetry` by now; `unary_max` is the longest
+    /// time for a unary call.
+    pub fn new(inner: S, readiness: Readiness, unary_max: Duration) -> Self {
+        let methods = Arc::new(telemetry::methods().into_iter().collect());
+        let unknown = telemetry::method("unknown", "unknown");
+        Self { inner, rules: Rules { methods, unknown, readiness, unary_max } }
+    }
+
+    /// Whether a request is a gRPC call, and so counted and timed here.
+    pub fn is_call(&self, request: &Request<Body>) -> bool {
+        is_grpc(request.headers())
+    }
+
+    /// Answers one request.
+    pub fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Reply>> + use<S> {
+        let inner = self.inner.clone();
+        let call = is_grpc(request.headers()).then(|| self.rules.begin(&request));
+        async move {
+            match call {
+                None => guarded_plain(inner, request).await,
+                Some(Ok(call)) => guarded(inner, request, call).await,
+                Some(Err(refused)) => *refused,
+            }
+        }
+    }
+}
+
+impl Rules {
+    /// Begins to count a call, or refuses it.
+    fn begin(&self, request: &Request<Body>) -> Result<Call, Box<Response<Reply>>> {
+        let known = self.methods.get(request.uri().path()).copied();
+        let mut call = Call::begin(known.unwrap_or(self.unknown), self.readiness.clone());
+        // An unknown path is answered at once, or streams; either way no limit is ours to set.
+        let cap = known.filter(|method| method.kind() == Kind::Unary).map(|_| self.unary_max);
+        let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));
+        let limit = [cap, asked].into_iter().flatten().min();
+        call.deadline = limit.and_then(|limit| call.started.checked_add(limit));
+
+        if limit == Some(Duration::ZERO) {
+            return Err(Box::new(refuse(call, answers::deadline_exceeded())));
+        }
+        if self.readiness.phase() >= Phase::Draining {
+            return Err(Box::new(refuse(call, answers::shutting_down())));
+        }
+        Ok(call)
+    }
+}
+
+/// Whether a request is native gRPC. gRPC-Web says `application/grpc-web`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|content| content.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The value of `grpc-timeout`: at most eight digits and a unit. What is no such value is ignored.
+fn timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count = digits.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3_600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// Why the answer does not come from the service.
+enum Failure {
+    Panicked,
+    Late,
+}
+
+/// Runs the service under a deadline. The timer is made only if the service has to wait.
+async fn attempt<S>(
+    mut inner: S,
+    request: Request<Body>,
+    deadline: Option<Instant>,
+) -> Result<Response<Body>, Failure>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let answer = async move {
+        let Ok(()) = poll_fn(|cx| inner.poll_ready(cx)).await;
+        let Ok(response) = inner.call(request).await;
+        response
+    };
+    let mut answer = pin!(answer);
+    let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
+    poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+            Err(_) => return Poll::Ready(Err(Failure::Panicked)),
+            Ok(Poll::Ready(response)) => return Poll::Ready(Ok(response)),
+            Ok(Poll::Pending) => {}
+        }
+        let Some(deadline) = deadline else { return Poll::Pending };
+        timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())))
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(Failure::Late))
+    })
+    .await
+}
+
+async fn guarded<S>(inner: S, request: Request<Body>, mut call: Call) -> Response<Reply>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match attempt(inner, request, call.deadline).await {
+        Ok(response) => {
+            if call.note(response.headers()) {
+                drop(call);
+                return response.map(Reply::plain);
+            }
+            response.map(|body| Reply::watched(body, call))
+        }
+        Err(Failure::Panicked) => refuse(call, answers::internal()),
+        Err(Failure::Late) => refuse(call, answers::deadline_exceeded()),
+    }
+}
+
+async fn guarded_plain<S>(inner: S, request: Request<Body>) -> Response<Reply>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let status = http::StatusCode::INTERNAL_SERVER_ERROR;
+    let failed = |_| answers::plain_error(status, "INTERNAL", "the server failed on this request");
+    attempt(inner, request, None).await.unwrap_or_else(failed).map(Reply::plain)
+}
+
+/// Ends `call` with a status alone.
+fn refuse(mut call: Call, status: Status) -> Response<Reply> {
+    let response = status.into_http::<Body>();
+    call.note(response.headers());
+    response.map(Reply::plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_read_as_the_protocol_spells_it_and_nothing_else_is() {
+        let cases: [(&str, Option<Duration>); 10] = [
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("4m", Some(Duration::from_millis(4))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("123456789S", None),
+            ("S", None),
+            ("-1S", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(timeout(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn grpc_web_is_not_taken_for_grpc() {
+        for (content, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, content.parse().unwrap());
+            assert_eq!(is_grpc(&headers), expected, "{content}");
+        }
+    }
+}

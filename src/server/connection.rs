@@ -1,0 +1,167 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+use tonic::body::Body;
+use tower::Service;
+
+use super::calls::Calls;
+use super::cork::{Cork, Progress};
+use super::limits::Limits;
+use super::readiness::{Phase, Readiness};
+use super::reply::Reply;
+use super::routes;
+use crate::telemetry;
+
+/// Streams that a peer opened and reset again before they were handled; more end the connection.
+const RESETS_PENDING_MAX: usize = 20;
+/// Streams that we reset because of a peer's mistakes; more end the connection.
+const RESETS_LOCAL_MAX: usize = 1_024;
+
+/// What all connections of a worker share.
+#[derive(Clone)]
+pub(super) struct Host<S> {
+    pub(super) calls: Calls<S>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) readiness: Readiness,
+    pub(super) metrics: Option<telemetry::Handle>,
+    pub(super) builder: Arc<Builder<TokioExecutor>>,
+}
+
+/// The settings of HTTP for every connection.
+pub(super) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(
+        usize::try_from(limits.header_list_bytes_max).unwrap_or(usize::MAX).max(8_192),
+    );
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(limits.header_list_bytes_max)
+        .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(RESETS_LOCAL_MAX)
+        .initial_stream_window_size(limits.window_bytes)
+        .initial_connection_window_size(limits.window_bytes)
+        .adaptive_window(false)
+        .max_send_buf_size(limits.send_buffer_bytes_max)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}
+
+impl<S> Host<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    /// Serves `socket` until either side ends it.
+    pub(super) async fn serve(self, socket: TcpStream) {
+        let cork = Cork::new(socket, self.limits.write_buffer_bytes_max);
+        let greeted = Arc::new(AtomicBool::new(false));
+        let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
+        let builder = Arc::clone(&self.builder);
+        let service = service_fn({
+            let greeted = Arc::clone(&greeted);
+            move |request| {
+                greeted.store(true, Ordering::Relaxed);
+                self.answer(request)
+            }
+        });
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(cork.clone()), service));
+        let mut draining = pin!(readiness.reached(Phase::Draining));
+        let mut drains = true;
+        let mut watch = Watch::new(cork, greeted, &limits);
+
+        poll_fn(|cx| {
+            if drains && draining.as_mut().poll(cx).is_ready() {
+                drains = false;
+                connection.as_mut().graceful_shutdown();
+            }
+            let ended = connection.as_mut().poll(cx).is_ready();
+            watch.poll(cx, ended)
+        })
+        .await;
+    }
+
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + Send + use<S> {
+        let request = request.map(Body::new);
+        let own = routes::own(&request, &self.readiness, self.metrics.as_ref()).or_else(|| {
+            (!self.calls.is_call(&request)).then(|| routes::turned_away(&self.readiness)).flatten()
+        });
+        let answer = match own {
+            Some(response) => Err(response),
+            None => Ok(self.calls.call(request)),
+        };
+        async move {
+            Ok(match answer {
+                Ok(call) => call.await,
+                Err(response) => response.map(Reply::plain),
+            })
+        }
+    }
+}
+
+/// Writes a connection's bytes out and closes it when its peer is silent for too long.
+struct Watch<'a> {
+    cork: Cork<TcpStream>,
+    limits: &'a Limits,
+    /// Set by the first request.
+    greeted: Arc<AtomicBool>,
+    /// Runs until the first request or preface.
+    greeting: Option<Pin<Box<Sleep>>>,
+    /// Runs while the socket takes nothing, with what it had taken when it began.
+    stall: Option<(u64, Pin<Box<Sleep>>)>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(cork: Cork<TcpStream>, greeted: Arc<AtomicBool>, limits: &'a Limits) -> Self {
+        let greeting = Some(Box::pin(sleep(limits.preface_timeout)));
+        Self { cork, limits, greeted, greeting, stall: None }
+    }
+
+    /// One turn; ready when the connection is to be dropped.
+    fn poll(&mut self, cx: &mut Context<'_>, ended: bool) -> Poll<()> {
+        if let Some(greeting) = &mut self.greeting {
+            if self.greeted.load(Ordering::Relaxed) || self.cork.has_preface() {
+                self.greeting = None;
+            } else if greeting.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        match self.cork.write_out(cx) {
+            Err(_) => Poll::Ready(()),
+            Ok(Progress::Empty) if ended => Poll::Ready(()),
+            Ok(Progress::Empty) => {
+                self.stall = None;
+                Poll::Pending
+            }
+            Ok(Progress::Blocked { sent }) => self.poll_stall(cx, sent),
+        }
+    }
+
+    fn poll_stall(&mut self, cx: &mut Context<'_>, sent: u64) -> Poll<()> {
+        if self.stall.as_ref().is_none_or(|(before, _)| *before != sent) {
+            self.stall = Some((sent, Box::pin(sleep(self.limits.write_stall_timeout))));
+        }
+        self.stall.as_mut().map_or(Poll::Pending, |(_, timer)| timer.as_mut().poll(cx))
+    }
+}

@@ -1,0 +1,159 @@
+//! The body of an answer on its way out: watched for its status, its deadline and the server's end.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::answers;
+use super::readiness::{Phase, Readiness};
+use crate::telemetry::Method;
+
+/// CANCELLED: what a call counts as whose caller went away before its end.
+const CANCELLED: u16 = 1;
+
+/// A body that counts how its call ends.
+pub struct Reply {
+    inner: Body,
+    call: Option<Call>,
+}
+
+/// A call that has begun and will be counted once, when it ends or is dropped.
+pub(super) struct Call {
+    pub(super) method: &'static Method,
+    pub(super) started: Instant,
+    pub(super) deadline: Option<Instant>,
+    pub(super) readiness: Readiness,
+    /// What ends a stream from outside. Made when the stream first waits: most answers never do.
+    pub(super) ending: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+    pub(super) code: u16,
+}
+
+impl Call {
+    fn ending(&mut self) -> Pin<&mut (dyn Future<Output = Status> + Send)> {
+        let (deadline, readiness) = (self.deadline, &self.readiness);
+        self.ending
+            .get_or_insert_with(|| {
+                let readiness = readiness.clone();
+                Box::pin(async move {
+                    let ended = readiness.reached(Phase::EndingStreams);
+                    match deadline {
+                        None => {
+                            ended.await;
+                            answers::shutting_down()
+                        }
+                        Some(deadline) => {
+                            match tokio::time::timeout_at(deadline.into(), ended).await {
+                                Ok(()) => answers::shutting_down(),
+                                Err(_) => answers::deadline_exceeded(),
+                            }
+                        }
+                    }
+                })
+            })
+            .as_mut()
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.method.handled_at(self.code, now.saturating_duration_since(self.started), now);
+    }
+}
+
+impl Call {
+    /// A call of `method` that begins now; it counts as cancelled until it is known to end otherwise.
+    pub(super) fn begin(method: &'static Method, readiness: Readiness) -> Self {
+        method.started();
+        let started = Instant::now();
+        Self { method, started, deadline: None, readiness, ending: None, code: CANCELLED }
+    }
+
+    /// Notes the status found in `headers`, if there is one.
+    pub(super) fn note(&mut self, headers: &HeaderMap) -> bool {
+        let Some(status) = headers.get("grpc-status") else { return false };
+        // A status that is no number is UNKNOWN.
+        self.code = status.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        true
+    }
+}
+
+impl Reply {
+    /// A body that nobody watches.
+    pub(super) fn plain(inner: Body) -> Self {
+        Self { inner, call: None }
+    }
+
+    /// A body that ends `call`.
+    pub(super) fn watched(inner: Body, call: Call) -> Self {
+        Self { inner, call: Some(call) }
+    }
+
+    fn end(&mut self, status: &Status) -> Frame<Bytes> {
+        let trailers = answers::trailers(status);
+        if let Some(mut call) = self.call.take() {
+            call.note(&trailers);
+        }
+        self.inner = Body::empty();
+        Frame::trailers(trailers)
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply").field("watched", &self.call.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl http_body::Body for Reply {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if this.call.is_none() {
+            return Pin::new(&mut this.inner).poll_frame(cx);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
+        match polled {
+            Err(_) => Poll::Ready(Some(Ok(this.end(&answers::internal())))),
+            Ok(Poll::Ready(Some(Ok(frame)))) => {
+                if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &mut this.call) {
+                    call.note(trailers);
+                    this.call = None;
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Ok(Poll::Ready(other)) => {
+                this.call = None;
+                Poll::Ready(other)
+            }
+            Ok(Poll::Pending) => {
+                let Some(call) = &mut this.call else { return Poll::Pending };
+                match call.ending().poll(cx) {
+                    Poll::Ready(status) => Poll::Ready(Some(Ok(this.end(&status)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,297 @@
+//! The server as a whole: threads, and the order in which everything ends.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tonic::body::Body;
+use tower::Service;
+
+use super::accept::{Arrival, Places, WAITING_MAX, accept};
+use super::calls::Calls;
+use super::connection::{self, Host};
+use super::limits::Limits;
+use super::readiness::{Phase, Readiness};
+use super::worker::work;
+use crate::telemetry;
+
+/// Notice and drain together take no longer, so that the last sync fits into 25 s.
+const LEAVING_MAX: Duration = Duration::from_secs(24);
+
+/// How often recorded samples are folded together.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A server that is about to run.
+#[derive(Debug)]
+pub struct Server {
+    /// From [`super::bind`].
+    pub listeners: Vec<TcpListener>,
+    /// Threads that serve; at least one.
+    pub workers: usize,
+    /// What is allowed.
+    pub limits: Limits,
+    /// Shared with whoever decides about traffic.
+    pub readiness: Readiness,
+    /// What `/metrics` shows; without it the services answer that path.
+    pub metrics: Option<telemetry::Handle>,
+}
+
+/// Why the server did not run, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A thread, its runtime or its sockets cannot be set up.
+    #[error("cannot start {what}")]
+    Start {
+        /// What was to be started.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The schema of the health service does not parse.
+    #[error("cannot read the schema of the health service")]
+    Schema(#[from] prost::DecodeError),
+    /// A thread of the server panicked.
+    #[error("a thread of the server panicked")]
+    Panicked,
+}
+
+fn start(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::Start { what, source }
+}
+
+/// Serves until `shutdown` resolves and everything has drained; blocks the calling thread.
+///
+/// `make` is called once on each worker thread, inside its runtime, with the worker's number.
+///
+/// Errors: what cannot be started, before anything is served, or a thread that panicked. The server
+/// has ended either way.
+pub fn run<M, S>(
+    server: Server,
+    make: M,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError>
+where
+    M: Fn(usize) -> S + Send + Sync + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    telemetry::register(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
+    let Server { listeners, workers, limits, readiness, metrics } = server;
+    let (make, limits) = (Arc::new(make), Arc::new(limits));
+
+    let mut threads = Vec::new();
+    let mut senders = Vec::new();
+    let outcome = (|| -> Result<(), RunError> {
+        for index in 0..workers.max(1) {
+            let (sender, arrivals) = mpsc::channel(WAITING_MAX);
+            senders.push(sender);
+            let plan = Plan {
+                index,
+                limits: Arc::clone(&limits),
+                readiness: readiness.clone(),
+                metrics: metrics.clone(),
+            };
+            threads.push(plan.spawn(Arc::clone(&make), arrivals)?);
+        }
+        let control = Control { listeners, limits, readiness: readiness.clone(), metrics };
+        threads.push(control.spawn(std::mem::take(&mut senders), shutdown)?);
+        Ok(())
+    })();
+    if outcome.is_err() {
+        readiness.stop();
+    }
+    drop(senders);
+    // Every thread is waited for, whatever came of the others.
+    let ended: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+    outcome?;
+    ended.into_iter().try_for_each(|thread| thread.map_err(|_| RunError::Panicked)?)
+}
+
+type Thread = JoinHandle<Result<(), RunError>>;
+
+fn runtime() -> Result<Runtime, RunError> {
+    Builder::new_current_thread().enable_all().build().map_err(start("a runtime"))
+}
+
+/// What a worker needs besides its service.
+struct Plan {
+    index: usize,
+    limits: Arc<Limits>,
+    readiness: Readiness,
+    metrics: Option<telemetry::Handle>,
+}
+
+impl Plan {
+    fn spawn<M, S>(
+        self,
+        make: Arc<M>,
+        arrivals: mpsc::Receiver<Arrival>,
+    ) -> Result<Thread, RunError>
+    where
+        M: Fn(usize) -> S + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        let runtime = runtime()?;
+        let pulse = self.readiness.worker();
+        thread::Builder::new()
+            .name(format!("worker-{}", self.index))
+            .spawn(move || {
+                let stop = StopOnPanic(self.readiness.clone());
+                runtime.block_on(async move {
+                    let service = make(self.index);
+                    let unary_max = self.limits.request_timeout_max;
+                    let host = Host {
+                        calls: Calls::new(service, self.readiness.clone(), unary_max),
+                        builder: Arc::new(connection::builder(&self.limits)),
+                        limits: self.limits,
+                        readiness: self.readiness,
+                        metrics: self.metrics,
+                    };
+                    work(host, arrivals, pulse).await;
+                });
+                drop(stop);
+                Ok(())
+            })
+            .map_err(start("a worker"))
+    }
+}
+
+/// Stops the server when a worker panics: a server that lost a part should not seem well.
+struct StopOnPanic(Readiness);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
+/// The thread that accepts, and decides when everything ends.
+struct Control {
+    listeners: Vec<TcpListener>,
+    limits: Arc<Limits>,
+    readiness: Readiness,
+    metrics: Option<telemetry::Handle>,
+}
+
+impl Control {
+    fn spawn(
+        self,
+        workers: Vec<mpsc::Sender<Arrival>>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Thread, RunError> {
+        let runtime = runtime()?;
+        let stop = StopOnPanic(self.readiness.clone());
+        thread::Builder::new()
+            .name("acceptor".into())
+            .spawn(move || {
+                let _stop = stop;
+                let readiness = self.readiness.clone();
+                let ended = runtime.block_on(self.run(workers, shutdown));
+                if ended.is_err() {
+                    readiness.stop();
+                }
+                ended
+            })
+            .map_err(start("the acceptor"))
+    }
+
+    async fn run(
+        self,
+        workers: Vec<mpsc::Sender<Arrival>>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), RunError> {
+        let places = Arc::new(Places::new(Arc::clone(&self.limits)));
+        let mut acceptors = JoinSet::new();
+        for listener in self.listeners {
+            let listen = start("a listener");
+            listener.set_nonblocking(true).map_err(start("a listener"))?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
+            acceptors.spawn(accept(listener, workers.clone(), Arc::clone(&places)));
+        }
+        if let Some(metrics) = self.metrics {
+            acceptors.spawn(async move {
+                let mut turns = tokio::time::interval(UPKEEP);
+                loop {
+                    turns.tick().await;
+                    metrics.upkeep();
+                }
+            });
+        }
+        let stopped = self.readiness.clone();
+        tokio::select! {
+            () = stopped.reached(Phase::Stopped) => {}
+            () = shutdown => leave(&self.readiness, &self.limits, acceptors, workers).await,
+        }
+        Ok(())
+    }
+}
+
+/// The way out: say so, turn new calls away, end streams, cut what is left.
+async fn leave(
+    readiness: &Readiness,
+    limits: &Limits,
+    acceptors: JoinSet<()>,
+    workers: Vec<mpsc::Sender<Arrival>>,
+) {
+    let end = Instant::now() + LEAVING_MAX;
+    readiness.enter(Phase::Leaving);
+    pause(readiness, &workers, (Instant::now() + limits.drain_notice).min(end)).await;
+
+    drop(acceptors);
+    readiness.enter(Phase::Draining);
+    let end = end.min(Instant::now() + limits.drain);
+    pause(readiness, &workers, (Instant::now() + limits.stream_grace).min(end)).await;
+    readiness.enter(Phase::EndingStreams);
+    pause(readiness, &workers, end).await;
+    readiness.enter(Phase::Stopped);
+}
+
+/// Waits until `end`, until every worker has ended, or until the server is told to stop at once.
+async fn pause(readiness: &Readiness, workers: &[mpsc::Sender<Arrival>], end: Instant) {
+    let ended = async {
+        for worker in workers {
+            worker.closed().await;
+        }
+    };
+    tokio::select! {
+        () = readiness.reached(Phase::Stopped) => {}
+        () = ended => {}
+        () = sleep_until(end) => {}
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT; a second one stops the server at once. To be awaited
+/// inside [`run`], as its `shutdown`.
+pub async fn signals(readiness: Readiness) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals; the server must be killed to end");
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        readiness.stop();
+    });
+}

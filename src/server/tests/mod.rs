@@ -1,0 +1,6 @@
+//! Promises of the server, over real sockets.
+
+mod abuse;
+mod kit;
+mod lifecycle;
+mod wire;
