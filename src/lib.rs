@@ -3,6 +3,7 @@
 pub mod engine;
 pub mod model;
 pub mod server;
+pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod wire;

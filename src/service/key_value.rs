@@ -1,0 +1,280 @@
+//! `pykv.v1.KeyValueService`.
+
+use prost::Message;
+use tokio_stream::Empty;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::validate::{self, Count};
+use super::{Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, status};
+use crate::model::{Key, NamespaceName, UnixMillis};
+use crate::store::{Batch, Command, Entry, Error, Refusal, Scan, Store, Written};
+use crate::wire::v1 as wire;
+use crate::wire::v1::key_value_service_server::{KeyValueService, KeyValueServiceServer};
+
+/// Most bytes an entry's message has besides its key and value: times, numbers, lengths.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// Most bytes of keys and values on one page of a list; the rest of a response is room for what
+/// surrounds a thousand of them, and for the page token.
+const PAGE_BYTES_MAX: usize = RESPONSE_BYTES_MAX - (256 << 10);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Reads and writes of entries, over any store.
+#[derive(Clone)]
+pub struct KeyValue<S> {
+    store: S,
+    now: Now,
+    default: NamespaceName,
+}
+
+impl<S> std::fmt::Debug for KeyValue<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyValue").finish_non_exhaustive()
+    }
+}
+
+impl<S: Store> KeyValue<S> {
+    /// The service over `store`; `now` is the store's clock.
+    pub fn new(store: S, now: Now) -> Self {
+        KeyValue { store, now, default: NamespaceName::default() }
+    }
+
+    /// The service with its limits, ready to be routed to.
+    pub fn into_server(self) -> KeyValueServiceServer<Self> {
+        KeyValueServiceServer::new(self)
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX)
+    }
+
+    /// The moment an answer is built.
+    fn now(&self) -> UnixMillis {
+        (self.now)()
+    }
+
+    /// Runs one command and returns what came of it.
+    async fn write_one(
+        &self,
+        namespace: &NamespaceName,
+        command: Command,
+    ) -> Result<wire::write_result::Result, Status> {
+        let batch = Batch { commands: vec![command], atomic: false };
+        let written = self.store.write(namespace, batch).await;
+        let mut written = written.map_err(|error| failed(&error, namespace))?;
+        match (written.commands.pop(), written.outcomes.pop()) {
+            (Some(command), Some(Ok(outcome))) => {
+                Ok(convert::outcome(command, outcome, || self.now()))
+            }
+            (_, Some(Err(refusal))) => {
+                Err(status::of_refusal(refusal, namespace.as_str()).into_status())
+            }
+            (_, None) | (None, _) => Err(no_answer()),
+        }
+    }
+
+    fn batch_response(&self, written: Written, namespace: &str) -> wire::BatchWriteResponse {
+        let steps = written.commands.into_iter().zip(written.outcomes);
+        let results = steps
+            .map(|(command, ruling)| {
+                convert::write_result(command, ruling, namespace, || self.now())
+            })
+            .collect();
+        wire::BatchWriteResponse { committed: written.committed, results }
+    }
+}
+
+#[tonic::async_trait]
+impl<S: Store> KeyValueService for KeyValue<S> {
+    async fn get(&self, request: Request<wire::GetRequest>) -> Answer<wire::GetResponse> {
+        let (namespace, key, view) = validate::get(request.into_inner(), &self.default)?;
+        let found = self.store.get(&namespace, &key, view).await;
+        let found = found.map_err(|error| failed(&error, &namespace))?;
+        let entry = found.map(|entry| convert::entry(key, entry, view, || self.now()));
+        Ok(Response::new(wire::GetResponse { entry }))
+    }
+
+    async fn set(&self, request: Request<wire::SetRequest>) -> Answer<wire::SetResponse> {
+        let (namespace, command) = validate::set(request.into_inner(), &self.default)?;
+        let answer = self.write_one(&namespace, command).await?;
+        let wire::write_result::Result::Set(response) = answer else { return Err(wrong_answer()) };
+        Ok(Response::new(response))
+    }
+
+    async fn delete(&self, request: Request<wire::DeleteRequest>) -> Answer<wire::DeleteResponse> {
+        let (namespace, command) = validate::delete(request.into_inner(), &self.default)?;
+        let answer = self.write_one(&namespace, command).await?;
+        let wire::write_result::Result::Delete(response) = answer else {
+            return Err(wrong_answer());
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn touch(&self, request: Request<wire::TouchRequest>) -> Answer<wire::TouchResponse> {
+        let (namespace, command) = validate::touch(request.into_inner(), &self.default)?;
+        let answer = self.write_one(&namespace, command).await?;
+        let wire::write_result::Result::Touch(response) = answer else {
+            return Err(wrong_answer());
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn increment(
+        &self,
+        request: Request<wire::IncrementRequest>,
+    ) -> Answer<wire::IncrementResponse> {
+        let (namespace, command) = validate::increment(request.into_inner(), &self.default)?;
+        let answer = self.write_one(&namespace, command).await?;
+        let wire::write_result::Result::Increment(response) = answer else {
+            return Err(wrong_answer());
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn batch_get(
+        &self,
+        request: Request<wire::BatchGetRequest>,
+    ) -> Answer<wire::BatchGetResponse> {
+        let (namespace, keys, view) = validate::batch_get(request.into_inner(), &self.default)?;
+        let found = self.store.get_many(&namespace, &keys, view).await;
+        let found = found.map_err(|error| failed(&error, &namespace))?;
+        // Measured before the message is built, in one walk that is cheap and rarely wrong.
+        let bytes_max: usize = keys.iter().zip(&found).map(|(k, e)| result_bytes_max(k, e)).sum();
+        let results = keys
+            .into_iter()
+            .zip(found)
+            .map(|(key, found)| wire::BatchGetResult {
+                entry: found.map(|entry| convert::entry(key, entry, view, || self.now())),
+            })
+            .collect();
+        let response = wire::BatchGetResponse { results };
+        if bytes_max > RESPONSE_BYTES_MAX && response.encoded_len() > RESPONSE_BYTES_MAX {
+            return Err(status::response_too_large(RESPONSE_BYTES_MAX));
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn batch_write(
+        &self,
+        request: Request<wire::BatchWriteRequest>,
+    ) -> Answer<wire::BatchWriteResponse> {
+        let (namespace, batch) = validate::batch_write(request.into_inner(), &self.default)?;
+        let atomic = batch.atomic;
+        let returns_values = batch.commands.iter().any(returns_value);
+        let written = self.store.write(&namespace, batch).await;
+        let written = written.map_err(|error| failed(&error, &namespace))?;
+        if let (true, Some((index, refusal))) = (atomic, first_refusal(&written)) {
+            let failure = status::of_refused_operation(index, refusal, namespace.as_str());
+            return Err(failure.into_status());
+        }
+        let mut response = self.batch_response(written, namespace.as_str());
+        if returns_values {
+            convert::fit(&mut response);
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<wire::ListEntriesRequest>,
+    ) -> Answer<wire::ListEntriesResponse> {
+        let listing = validate::list_entries(request.into_inner(), &self.default)?;
+        let validate::Listing { namespace, prefix, start_after, entries_max, view, count } =
+            listing;
+        let total_size = match count {
+            Count::Skip => None,
+            Count::Include => {
+                let total = self.store.count(&namespace, &prefix).await;
+                Some(convert::int64(total.map_err(|error| failed(&error, &namespace))?))
+            }
+        };
+        let (scan_prefix, bytes_max) = (prefix.clone(), PAGE_BYTES_MAX);
+        let scan = Scan { prefix: scan_prefix, start_after, entries_max, bytes_max, view };
+        let page = self.store.scan(&namespace, scan).await;
+        let page = page.map_err(|error| failed(&error, &namespace))?;
+        let next_page_token = match page.entries.last() {
+            Some((last, _)) if page.more => {
+                let (namespace, prefix) = (namespace.as_str(), prefix.as_str());
+                pages::token(pages::PageOf::Entries { namespace, prefix, view }, last.as_str())
+            }
+            Some(_) | None => String::new(),
+        };
+        let entries = page.entries.into_iter();
+        let entries =
+            entries.map(|(key, entry)| convert::entry(key, entry, view, || self.now())).collect();
+        Ok(Response::new(wire::ListEntriesResponse { entries, next_page_token, total_size }))
+    }
+
+    async fn delete_prefix(
+        &self,
+        request: Request<wire::DeletePrefixRequest>,
+    ) -> Answer<wire::DeletePrefixResponse> {
+        let request = request.into_inner();
+        let validate_only = request.validate_only;
+        let (namespace, prefix) = validate::delete_prefix(request, &self.default)?;
+        let deleted = if validate_only {
+            self.store.count(&namespace, &prefix).await
+        } else {
+            self.store.delete_prefix(&namespace, &prefix).await
+        };
+        let deleted = deleted.map_err(|error| failed(&error, &namespace))?;
+        Ok(Response::new(wire::DeletePrefixResponse { deleted_count: convert::int64(deleted) }))
+    }
+
+    type ScanEntriesStream = Empty<Result<wire::ScanEntriesResponse, Status>>;
+
+    async fn scan_entries(
+        &self,
+        _request: Request<wire::ScanEntriesRequest>,
+    ) -> Answer<Self::ScanEntriesStream> {
+        Err(status::unsupported("KeyValueService/ScanEntries"))
+    }
+
+    type WatchStream = Empty<Result<wire::WatchResponse, Status>>;
+
+    async fn watch(&self, _request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
+        Err(status::unsupported("KeyValueService/Watch"))
+    }
+
+    type PipelineStream = Empty<Result<wire::PipelineResponse, Status>>;
+
+    async fn pipeline(
+        &self,
+        _request: Request<Streaming<wire::PipelineRequest>>,
+    ) -> Answer<Self::PipelineStream> {
+        Err(status::unsupported("KeyValueService/Pipeline"))
+    }
+}
+
+fn failed(error: &Error, namespace: &NamespaceName) -> Status {
+    status::of_error(error, namespace.as_str()).into_status()
+}
+
+/// Whether the outcome of `command` can carry a value.
+fn returns_value(command: &Command) -> bool {
+    match command {
+        Command::Set { return_previous, .. } | Command::Delete { return_previous, .. } => {
+            *return_previous
+        }
+        Command::Touch { view, .. } => view.is_use(),
+        Command::Increment { .. } | Command::Check { .. } => false,
+    }
+}
+
+fn first_refusal(written: &Written) -> Option<(usize, Refusal)> {
+    let refusals = written.outcomes.iter().enumerate();
+    refusals.filter_map(|(index, ruling)| Some((index, *ruling.as_ref().err()?))).next()
+}
+
+/// No less than what one result of a batch read takes in its message.
+fn result_bytes_max(key: &Key, found: &Option<Entry>) -> usize {
+    let entry = found.as_ref().map_or(0, |entry| key.as_str().len() + entry.value.len());
+    entry + ENTRY_OVERHEAD_BYTES
+}
+
+/// A store broke its promise of one outcome for each command: a bug, so no reason is given.
+fn no_answer() -> Status {
+    Status::internal("the store gave no outcome for a command")
+}
+
+fn wrong_answer() -> Status {
+    Status::internal("the store gave the outcome of another command")
+}

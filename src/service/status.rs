@@ -1,0 +1,243 @@
+//! What stands between a caller and an answer, as a gRPC status. Status codes are chosen here.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, PreconditionViolation, QuotaViolation, StatusExt};
+
+use crate::store::{Error, Quota, Refusal};
+use crate::wire::v1::ErrorReason;
+
+/// The domain of every `google.rpc.ErrorInfo` this server sends.
+pub const ERROR_DOMAIN: &str = "pykv";
+
+/// When to come back while the server starts, stops or restarts: a restart takes about that long.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// A failure under construction.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: Code,
+    reason: ErrorReason,
+    message: String,
+    metadata: HashMap<String, String>,
+    details: ErrorDetails,
+}
+
+impl Failure {
+    /// A failure without details.
+    pub(super) fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Failure {
+        let (message, details) = (message.into(), ErrorDetails::new());
+        Failure { code, reason, message, metadata: HashMap::new(), details }
+    }
+
+    /// An INVALID_ARGUMENT about `field`, a path from the top of the request.
+    fn invalid(field: &str, reason: ErrorReason, message: impl Into<String>) -> Failure {
+        let mut failure = Failure::new(Code::InvalidArgument, reason, message);
+        let description = failure.message.clone();
+        failure.details.add_bad_request_violation(field, description);
+        failure
+    }
+
+    /// Adds a pair to the metadata of the `ErrorInfo`.
+    pub(super) fn with(mut self, key: &str, value: impl ToString) -> Failure {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Adds everything else there is to say.
+    pub(super) fn with_details(mut self, details: ErrorDetails) -> Failure {
+        self.details = details;
+        self
+    }
+
+    fn with_retry(mut self, delay: Duration) -> Failure {
+        self.details.set_retry_info(Some(delay));
+        self
+    }
+
+    fn with_precondition(mut self, subject: &str) -> Failure {
+        let violation =
+            PreconditionViolation::new(reason_name(self.reason), subject, self.message.clone());
+        self.details.set_precondition_failure(vec![violation]);
+        self
+    }
+
+    fn with_quota(mut self, subject: &str) -> Failure {
+        let violation = QuotaViolation::new(subject, self.message.clone());
+        self.details.set_quota_failure(vec![violation]);
+        self
+    }
+
+    fn with_resource(mut self, namespace: &str) -> Failure {
+        let description = self.message.clone();
+        self.details.set_resource_info("pykv.v1.Namespace", namespace, "", description);
+        self
+    }
+
+    /// As the status of a call.
+    pub(super) fn into_status(mut self) -> Status {
+        self.details.set_error_info(reason_name(self.reason), ERROR_DOMAIN, self.metadata);
+        Status::with_error_details(self.code, self.message, self.details)
+    }
+
+    /// As the result of one operation of a batch: same code, same details.
+    pub(super) fn into_wire(self) -> tonic_types::Status {
+        let status = self.into_status();
+        let fallback = || tonic_types::Status {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: Vec::new(),
+        };
+        // The details of a status with details are the very message wanted here, encoded.
+        tonic_types::Status::decode(status.details()).unwrap_or_else(|_| fallback())
+    }
+}
+
+/// The reason's name as it is sent: that of the schema without its prefix.
+pub(super) fn reason_name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// What `error`, met while working on `namespace`, becomes.
+pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
+    let text = error.to_string();
+    let new = |code, reason| Failure::new(code, reason, text.clone());
+    match error {
+        Error::Refused { index, refusal } => of_refused_operation(*index, *refusal, namespace),
+        Error::NamespaceNotFound(name) => new(Code::NotFound, ErrorReason::NamespaceNotFound)
+            .with("namespace", name)
+            .with_resource(name),
+        Error::NamespaceExists(name) => {
+            new(Code::AlreadyExists, ErrorReason::NamespaceAlreadyExists)
+                .with("namespace", name)
+                .with_resource(name)
+        }
+        Error::NamespaceNotEmpty(name) => {
+            new(Code::FailedPrecondition, ErrorReason::NamespaceNotEmpty)
+                .with("namespace", name)
+                .with_precondition(&subject(name))
+        }
+        Error::NamespaceProtected => new(Code::FailedPrecondition, ErrorReason::NamespaceProtected)
+            .with_precondition(&subject(namespace)),
+        Error::EtagMismatch => new(Code::Aborted, ErrorReason::EtagMismatch),
+        Error::TooManyNamespaces { limit } => {
+            new(Code::ResourceExhausted, ErrorReason::TooManyNamespaces)
+                .with("limit", limit)
+                .with_quota("server")
+        }
+        Error::RateLimited { retry_after } => {
+            new(Code::ResourceExhausted, ErrorReason::RateLimited)
+                .with("namespace", namespace)
+                .with_quota(&subject(namespace))
+                .with_retry(*retry_after)
+        }
+        Error::Overloaded { retry_after } => {
+            new(Code::Unavailable, ErrorReason::Overloaded).with_retry(*retry_after)
+        }
+        Error::ReadOnly => {
+            new(Code::FailedPrecondition, ErrorReason::ReadOnly).with_precondition("server")
+        }
+        // No RetryInfo: room on a disk returns when a person makes some.
+        Error::DiskFull => new(Code::ResourceExhausted, ErrorReason::DiskFull),
+        Error::LogFailed => {
+            new(Code::Unavailable, ErrorReason::StorageFailure).with_retry(RESTART_DELAY)
+        }
+        // UNKNOWN, because clients repeat what is UNAVAILABLE.
+        Error::OutcomeUnknown => new(Code::Unknown, ErrorReason::OutcomeUnknown),
+        Error::StartingUp { progress } => new(Code::Unavailable, ErrorReason::StartingUp)
+            .with("progress", format!("{progress:.2}"))
+            .with_retry(RESTART_DELAY),
+        Error::Stopped => {
+            new(Code::Unavailable, ErrorReason::ShuttingDown).with_retry(RESTART_DELAY)
+        }
+    }
+}
+
+/// What the refusal of a single write becomes.
+pub(super) fn of_refusal(refusal: Refusal, namespace: &str) -> Failure {
+    refused(refusal, namespace, field_of(refusal), refusal.to_string())
+}
+
+/// What it becomes for a whole atomic batch that failed for its operation `index`.
+pub(super) fn of_refused_operation(index: usize, refusal: Refusal, namespace: &str) -> Failure {
+    let field = format!("operations[{index}]");
+    refused(refusal, namespace, &field, format!("operation {index}: {refusal}"))
+        .with("index", index)
+}
+
+fn refused(refusal: Refusal, namespace: &str, field: &str, text: String) -> Failure {
+    match refusal {
+        Refusal::ValueTooLarge { limit_bytes, size_bytes } => {
+            Failure::invalid(field, ErrorReason::ValueTooLarge, text)
+                .with("limit_bytes", limit_bytes)
+                .with("size_bytes", size_bytes)
+        }
+        Refusal::ExpirationRequired | Refusal::DeadlineTooFar => {
+            Failure::invalid(field, ErrorReason::ExpirationInvalid, text)
+        }
+        Refusal::QuotaExceeded { quota, limit } => {
+            Failure::new(Code::ResourceExhausted, ErrorReason::NamespaceQuotaExceeded, text)
+                .with("limit", policy_field(quota))
+                .with("value", limit)
+                .with_quota(&subject(namespace))
+        }
+        Refusal::MemoryExhausted => {
+            Failure::new(Code::ResourceExhausted, ErrorReason::MemoryExhausted, text)
+                .with_quota("server")
+        }
+        Refusal::ValueNotInteger => {
+            Failure::new(Code::FailedPrecondition, ErrorReason::ValueNotInteger, text)
+                .with_precondition(&subject(namespace))
+        }
+        Refusal::CounterOverflow => {
+            Failure::new(Code::OutOfRange, ErrorReason::CounterOverflow, text)
+        }
+    }
+}
+
+fn field_of(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::ExpirationRequired => "expiration.never",
+        Refusal::DeadlineTooFar => "expiration",
+        Refusal::ValueTooLarge { .. }
+        | Refusal::QuotaExceeded { .. }
+        | Refusal::MemoryExhausted
+        | Refusal::ValueNotInteger
+        | Refusal::CounterOverflow => "value",
+    }
+}
+
+const fn policy_field(quota: Quota) -> &'static str {
+    match quota {
+        Quota::Keys => "max_keys",
+        Quota::Bytes => "max_bytes",
+    }
+}
+
+fn subject(namespace: &str) -> String {
+    format!("namespace:{namespace}")
+}
+
+/// What a caller hears who asks for more than one response may carry.
+pub(super) fn response_too_large(limit_bytes: usize) -> Status {
+    let text = format!("the answer would be larger than {limit_bytes} bytes: ask for less at once");
+    Failure::new(Code::ResourceExhausted, ErrorReason::ResponseTooLarge, text)
+        .with("limit", limit_bytes)
+        .into_status()
+}
+
+/// What a caller hears who asks for something this server cannot do.
+pub(super) fn unsupported(capability: &str) -> Status {
+    let text = format!("this server does not offer {capability}");
+    Failure::new(Code::Unimplemented, ErrorReason::Unsupported, text)
+        .with("capability", capability)
+        .into_status()
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
