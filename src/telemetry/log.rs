@@ -1,9 +1,12 @@
 //! Log lines: to standard error, as text for people or JSON for machines.
 
-use std::io;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry};
 
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,19 +18,46 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends log lines of `level` and above to standard error. `level` is a name such as `info`, or a
-/// list of filters such as `warn,pykv=info`.
+/// Puts another filter in the place of the one that lines pass through.
+static SWAP: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Sends log lines that pass `filter` to standard error. `filter` is a level such as `info`, or a
+/// list such as `warn,pykv=info`.
 ///
 /// Errors: the filter does not parse, or the process has a subscriber already; nothing changes.
-pub fn trace(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| format!("cannot read the log level \"{level}\": {error}"))?;
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
-    let installed = match format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+pub fn trace(format: LogFormat, filter: &str) -> Result<(), String> {
+    let (filter, swap) = reload::Layer::new(parse(filter)?);
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    installed.map_err(|error| format!("cannot start logging: {error}"))
+    let installed = registry().with(filter).with(lines).try_init();
+    installed.map_err(|error| format!("cannot start logging: {error}"))?;
+    // Only one subscriber can be installed, so this is the first.
+    let _ = SWAP.set(swap);
+    Ok(())
+}
+
+/// Says what is wrong with a filter.
+///
+/// Errors: the words for it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    parse(filter).map(drop)
+}
+
+/// Lets other lines pass from now on; nothing where [`trace`] was not called.
+///
+/// Errors: as [`check_filter`]; nothing changes.
+pub fn refilter(filter: &str) -> Result<(), String> {
+    let filter = parse(filter)?;
+    let swap = |swap: &Handle<_, _>| swap.reload(filter).map_err(|error| error.to_string());
+    SWAP.get().map_or(Ok(()), swap)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter)
+        .map_err(|error| format!("cannot read the log filter \"{filter}\": {error}"))
 }
 
 #[cfg(test)]

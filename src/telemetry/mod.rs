@@ -28,7 +28,7 @@ mod recorder;
 mod seconds;
 mod store;
 
-pub use log::{LogFormat, trace};
+pub use log::{LogFormat, check_filter, refilter, trace};
 pub use methods::{Kind, Method, find, method, methods, register};
 pub use metrics::{compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes};
 pub use recorder::{Handle, descriptors_max, install};
