@@ -6,4 +6,5 @@ pub mod server;
 pub mod service;
 pub mod store;
 pub mod telemetry;
+pub mod wal;
 pub mod wire;
