@@ -15,6 +15,8 @@
 //! # Not here
 //! Rules of one namespace: `engine`. Files: `wal`. Status codes: `service`.
 
+#[cfg(test)]
+mod conformance;
 pub mod embedded;
 mod error;
 mod info;

@@ -1,0 +1,194 @@
+//! What every store must do, as tests against the door: a second store is held to the same list.
+//!
+//! # How it works
+//! A store offers a [`World`]: itself, empty, with time that is moved by hand. [`suite!`] makes one
+//! test of each case, named after what it promises.
+//!
+//! # Why
+//! Promises written against one implementation describe that implementation.
+//!
+//! # Invariants
+//! No case sleeps, knows what stands behind the door, or depends on another.
+//!
+//! # Not here
+//! What only one store promises, such as its log: beside that store.
+
+pub(crate) mod conditions;
+pub(crate) mod data;
+pub(crate) mod expiry;
+pub(crate) mod limits;
+pub(crate) mod namespaces;
+pub(crate) mod scans;
+
+use bytes::Bytes;
+
+use super::{Batch, Command, Condition, Entry, Expiration, NamespaceSpec, Outcome, Store, View};
+use crate::model::{Key, NamespaceName, Policy, Ttl};
+
+/// A store to be held to its promises.
+pub(crate) trait World {
+    /// What kind.
+    type Store: Store;
+
+    /// It: empty, creating namespaces on first use.
+    fn store(&self) -> &Self::Store;
+
+    /// Moves its time on.
+    fn advance(&self, millis: u64);
+
+    /// Has it do now what it does in the background.
+    fn keep(&self);
+}
+
+/// Makes the tests of a store; `$run` runs a future for a fresh world of its own.
+macro_rules! suite {
+    ($run:ident) => {
+        crate::store::conformance::suite! { $run:
+            data: what_was_written_is_read,
+                an_overwrite_takes_another_version,
+                keys_and_values_of_any_content_come_back,
+                many_keys_are_answered_in_their_order,
+                a_batch_is_ruled_upon_in_order,
+                a_bad_command_does_not_spoil_the_others,
+                an_atomic_batch_is_all_or_nothing,
+                an_empty_batch_changes_nothing,
+                previous_entries_come_back_when_asked_for;
+            conditions: conditions_rule_over_sets_and_deletes,
+                fifty_tasks_that_compare_and_set_lose_no_update,
+                a_version_never_comes_back,
+                a_counter_begins_and_goes_on,
+                a_counter_keeps_its_bounds,
+                a_counter_refuses_what_is_no_number_or_does_not_fit,
+                many_tasks_count_exactly;
+            expiry: an_expired_entry_is_gone_for_everyone,
+                an_overwrite_keeps_drops_or_sets_a_deadline,
+                a_touch_moves_a_deadline_and_nothing_else,
+                a_counter_takes_its_deadline_at_birth,
+                default_and_longest_lifetimes_are_the_namespaces_word,
+                what_has_expired_is_removed_in_the_background;
+            scans: a_scan_returns_everything_once_and_in_order,
+                a_scan_takes_a_prefix_literally,
+                a_scan_keeps_what_is_there_all_along,
+                a_count_is_exact,
+                a_deletion_by_prefix_takes_all_of_it_and_nothing_else;
+            namespaces: namespaces_do_not_see_each_other,
+                a_namespace_is_made_once,
+                a_first_write_makes_its_namespace_if_it_may,
+                namespaces_are_listed_by_name,
+                an_update_needs_the_current_etag,
+                a_dropped_namespace_is_gone_and_its_versions_with_it,
+                a_full_namespace_is_dropped_only_by_force,
+                the_default_namespace_stays,
+                clearing_empties_one_namespace_only,
+                counters_tell_what_was_done,
+                settings_are_kept_and_in_force_at_once;
+            limits: a_namespace_stays_within_its_keys,
+                a_namespace_stays_within_its_bytes,
+                one_that_does_not_evict_refuses,
+                a_value_too_large_is_refused,
+                a_rate_is_kept,
+                a_lowered_limit_holds_at_once,
+                tenants_pay_for_themselves,
+                a_full_store_refuses_and_reads_go_on,
+                a_read_only_store_reads;
+        }
+    };
+    ($run:ident: $($room:ident: $($case:ident),+;)+) => {
+        $($(
+            #[test]
+            fn $case() {
+                $run(async |world| crate::store::conformance::$room::$case(&world).await);
+            }
+        )+)+
+    };
+}
+pub(crate) use suite;
+
+/// The namespace most cases use.
+pub(crate) fn space(name: &str) -> NamespaceName {
+    NamespaceName::parse(name).unwrap()
+}
+
+pub(crate) fn key(text: &str) -> Key {
+    Key::parse(text.to_owned()).unwrap()
+}
+
+pub(crate) fn ttl(millis: u64) -> Ttl {
+    Ttl::from_millis(millis).unwrap()
+}
+
+pub(crate) fn set(name: &str, value: &str) -> Command {
+    set_if(name, value, None)
+}
+
+pub(crate) fn set_if(name: &str, value: &str, condition: Option<Condition>) -> Command {
+    Command::Set {
+        key: key(name),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        expiration: Expiration::Default,
+        condition,
+        return_previous: false,
+    }
+}
+
+pub(crate) fn set_for(name: &str, value: &str, expiration: Expiration) -> Command {
+    let (key, value) = (key(name), Bytes::copy_from_slice(value.as_bytes()));
+    Command::Set { key, value, expiration, condition: None, return_previous: false }
+}
+
+pub(crate) fn delete(name: &str) -> Command {
+    Command::Delete { key: key(name), condition: None, return_previous: false }
+}
+
+pub(crate) fn add(name: &str, delta: i64) -> Command {
+    Command::Increment {
+        key: key(name),
+        delta,
+        initial: 0,
+        lower_bound: None,
+        upper_bound: None,
+        expiration: Expiration::Default,
+        refresh_expiration: false,
+    }
+}
+
+/// Runs one command in `default`, which must not be refused.
+pub(crate) async fn one(store: &impl Store, command: Command) -> Outcome {
+    one_in(store, "default", command).await
+}
+
+pub(crate) async fn one_in(store: &impl Store, namespace: &str, command: Command) -> Outcome {
+    many_in(store, namespace, vec![command]).await.pop().unwrap()
+}
+
+/// Runs commands, none of which may be refused.
+pub(crate) async fn many_in(
+    store: &impl Store,
+    namespace: &str,
+    commands: Vec<Command>,
+) -> Vec<Outcome> {
+    let batch = Batch { commands, atomic: false };
+    let written = store.write(&space(namespace), batch).await.unwrap();
+    written.outcomes.into_iter().map(Result::unwrap).collect()
+}
+
+/// The value of a key, as text.
+pub(crate) async fn value(store: &impl Store, name: &str) -> Option<String> {
+    value_in(store, "default", name).await
+}
+
+pub(crate) async fn value_in(store: &impl Store, namespace: &str, name: &str) -> Option<String> {
+    let entry = store.get(&space(namespace), &key(name), View::Value).await.unwrap()?;
+    Some(String::from_utf8(entry.value.to_vec()).unwrap())
+}
+
+/// Everything about a key but its value; no use of it.
+pub(crate) async fn peek(store: &impl Store, name: &str) -> Option<Entry> {
+    store.get(&space("default"), &key(name), View::Metadata).await.unwrap()
+}
+
+/// Makes a namespace with `policy`.
+pub(crate) async fn make(store: &impl Store, name: &str, policy: Policy) {
+    let spec = NamespaceSpec { policy, ..NamespaceSpec::default() };
+    store.create_namespace(&space(name), spec).await.unwrap();
+}

@@ -1,0 +1,86 @@
+//! The memory of the process, shared out over its namespaces.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::namespace::Namespace;
+use super::shared::Shared;
+
+/// Freed at a time when somebody else has to pay: enough that not every write asks.
+const RELIEF_BYTES: u64 = 256 << 10;
+
+/// Most entries that one turn of relief removes; well below a millisecond.
+pub(super) const RELIEF_ENTRIES_MAX: usize = 256;
+
+/// How much is held, and how much may be.
+#[derive(Debug)]
+pub(super) struct Budget {
+    used: AtomicU64,
+    limit: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(limit: u64) -> Budget {
+        Budget { used: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// By how much the store may grow.
+    pub(super) fn room(&self) -> u64 {
+        self.limit().saturating_sub(self.used())
+    }
+
+    /// Notes that a namespace now holds `bytes`; `charged` is what it was charged so far.
+    pub(super) fn settle(&self, charged: &AtomicU64, bytes: u64) {
+        let before = charged.swap(bytes, Ordering::Relaxed);
+        if bytes >= before {
+            self.used.fetch_add(bytes - before, Ordering::Relaxed);
+        } else {
+            self.used.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared {
+    /// Makes room for `need` bytes in `own`, as long as somebody else is further above the fair
+    /// share: then they pay, the largest first. What is still missing `own` pays itself, in its
+    /// turn. Called without any lock.
+    pub(super) fn make_room(&self, own: &Arc<Namespace>, need: u64) {
+        while self.budget.room() < need {
+            let Some(payer) = self.payer(own.bytes()) else { return };
+            if Arc::ptr_eq(&payer, own) || !self.relieve(&payer, need) {
+                return;
+            }
+        }
+    }
+
+    /// Brings what is held below a limit that was lowered; returns whether there is more to do.
+    pub(super) fn shrink(&self) -> bool {
+        let excess = self.budget.used().saturating_sub(self.budget.limit());
+        excess > 0 && self.payer(0).is_some_and(|payer| self.relieve(&payer, excess))
+    }
+
+    /// The namespace with the most bytes, above `floor`, among those that evict. All have the same
+    /// fair share, so it is the one furthest above its own.
+    fn payer(&self, floor: u64) -> Option<Arc<Namespace>> {
+        let evicting = self.registry.all().into_iter().filter(|namespace| namespace.evicts());
+        evicting.max_by_key(|namespace| namespace.bytes()).filter(|n| n.bytes() > floor)
+    }
+
+    /// Evicts a bit from `payer`; false if it had nothing to give.
+    fn relieve(&self, payer: &Arc<Namespace>, need: u64) -> bool {
+        let Some(mut turn) = payer.enter() else { return false };
+        turn.relieve(self, need.max(RELIEF_BYTES), RELIEF_ENTRIES_MAX) > 0
+    }
+}

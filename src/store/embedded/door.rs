@@ -1,0 +1,366 @@
+//! The verbs of the door, by turns and tickets.
+
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+
+use super::Embedded;
+use super::commit::Ticket;
+use super::namespace::{Namespace, Turn};
+use super::shared::Shared;
+use super::turn::Ruled;
+use crate::engine::Engine;
+use crate::model::{Key, NamespaceName};
+use crate::store::{
+    Batch, Capabilities, Command, Compacted, Entry, Error, NamespaceInfo, NamespaceSpec,
+    NamespaceStats, Page, Scan, Settings, Store, StoreStats, View, Written,
+};
+
+/// Bytes charged for an entry besides its key and value, and for the text of a counter.
+const ENTRY_BYTES: usize = 64;
+const COUNTER_BYTES: usize = 24;
+
+/// Entries that one slice of a deletion by prefix removes; well below a millisecond.
+const DELETE_SLICE: usize = 256;
+
+impl Store for Embedded {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            engine: "embedded",
+            ordered_scan: true,
+            resumable_watch: false,
+            atomic_batch: true,
+            exact_counts: true,
+            namespace_eviction: true,
+            ordered_versions: true,
+            constant_time_clear: true,
+            sync_durability: true,
+        }
+    }
+
+    async fn get(
+        &self,
+        namespace: &NamespaceName,
+        key: &Key,
+        view: View,
+    ) -> Result<Option<Entry>, Error> {
+        let shared = self.shared()?;
+        let read = |turn: &mut Turn<'_>| turn.get(shared, key, view);
+        let Some((found, ticket)) = in_turn(shared, namespace, read)? else { return Ok(None) };
+        shared.commit.wait_read(ticket).await?;
+        Ok(found)
+    }
+
+    async fn get_many(
+        &self,
+        namespace: &NamespaceName,
+        keys: &[Key],
+        view: View,
+    ) -> Result<Vec<Option<Entry>>, Error> {
+        let shared = self.shared()?;
+        let read = |turn: &mut Turn<'_>| turn.get_many(shared, keys, view);
+        match in_turn(shared, namespace, read)? {
+            None => Ok(vec![None; keys.len()]),
+            Some((found, ticket)) => {
+                shared.commit.wait_read(ticket).await?;
+                Ok(found)
+            }
+        }
+    }
+
+    async fn write(&self, namespace: &NamespaceName, batch: Batch) -> Result<Written, Error> {
+        let shared = self.shared()?;
+        let ruled = rule(shared, namespace, &batch)?;
+        shared.commit.wait(ruled.ticket).await?;
+        let refused = ruled.outcomes.iter().position(Result::is_err);
+        if let (true, Some(index)) = (batch.atomic, refused)
+            && let Err(refusal) = ruled.outcomes[index]
+        {
+            return Err(Error::Refused { index, refusal });
+        }
+        let Ruled { outcomes, committed, .. } = ruled;
+        Ok(Written { commands: batch.commands, outcomes, committed })
+    }
+
+    async fn scan(&self, namespace: &NamespaceName, scan: Scan) -> Result<Page, Error> {
+        let shared = self.shared()?;
+        indexed(shared, namespace).await?;
+        let read = |turn: &mut Turn<'_>| {
+            turn.admit(1)?;
+            Ok(turn.index().then(|| turn.scan(shared, &scan)))
+        };
+        let Some(Some((entries, more, ticket))) = in_turn(shared, namespace, read)? else {
+            return Ok(Page::default());
+        };
+        shared.commit.wait_read(ticket).await?;
+        Ok(Page { entries, more })
+    }
+
+    async fn count(&self, namespace: &NamespaceName, prefix: &str) -> Result<u64, Error> {
+        let shared = self.shared()?;
+        if !prefix.is_empty() {
+            indexed(shared, namespace).await?;
+        }
+        let read = |turn: &mut Turn<'_>| {
+            turn.admit(1)?;
+            Ok((prefix.is_empty() || turn.index()).then(|| turn.count(shared, prefix)))
+        };
+        let Some(Some((count, ticket))) = in_turn(shared, namespace, read)? else { return Ok(0) };
+        shared.commit.wait_read(ticket).await?;
+        Ok(count)
+    }
+
+    async fn delete_prefix(&self, namespace: &NamespaceName, prefix: &str) -> Result<u64, Error> {
+        let shared = self.shared()?;
+        indexed(shared, namespace).await?;
+        let mut deletion = Deletion { prefix, after: None, deleted: 0, ticket: Ticket::Now };
+        let mut slice = |turn: &mut Turn<'_>| {
+            if turn.index() { deletion.slice(shared, turn) } else { Ok(true) }
+        };
+        while in_turn(shared, namespace, &mut slice)?.unwrap_or(false) {
+            yield_now().await;
+        }
+        shared.commit.wait(deletion.ticket).await?;
+        Ok(deletion.deleted)
+    }
+
+    async fn create_namespace(
+        &self,
+        name: &NamespaceName,
+        spec: NamespaceSpec,
+    ) -> Result<NamespaceInfo, Error> {
+        let shared = self.shared()?;
+        let (info, ticket) = shared.registry.create(shared, name, spec)?;
+        shared.commit.wait(ticket).await?;
+        Ok(info)
+    }
+
+    async fn update_namespace(
+        &self,
+        name: &NamespaceName,
+        etag: Option<&str>,
+        allow_missing: bool,
+        edit: impl Fn(&mut NamespaceSpec) + Send,
+    ) -> Result<NamespaceInfo, Error> {
+        let shared = self.shared()?;
+        let (info, ticket) = match shared.registry.find(name) {
+            Some(namespace) => shared.update(&namespace, etag, edit)?,
+            None if allow_missing && etag.is_some() => return Err(Error::EtagMismatch),
+            None if allow_missing => {
+                let mut spec = NamespaceSpec::default();
+                edit(&mut spec);
+                shared.registry.create(shared, name, spec)?
+            }
+            None => return Err(Error::NamespaceNotFound(name.as_str().to_owned())),
+        };
+        shared.commit.wait(ticket).await?;
+        self.settle_update(shared, name).await?;
+        Ok(info)
+    }
+
+    async fn namespace(&self, name: &NamespaceName) -> Result<NamespaceInfo, Error> {
+        let shared = self.shared()?;
+        with_existing(shared, name, |turn| turn.info())
+    }
+
+    async fn namespaces(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<NamespaceInfo>, Error> {
+        let found = self.shared()?.registry.list(prefix, after, limit);
+        let info = |namespace: &Arc<Namespace>| Some(namespace.enter()?.info());
+        Ok(found.iter().filter_map(info).collect())
+    }
+
+    async fn delete_namespace(&self, name: &NamespaceName, force: bool) -> Result<u64, Error> {
+        let shared = self.shared()?;
+        let (deleted, ticket) = shared.registry.drop_namespace(shared, name, force)?;
+        shared.commit.wait(ticket).await?;
+        Ok(deleted)
+    }
+
+    async fn clear_namespace(&self, name: &NamespaceName) -> Result<u64, Error> {
+        let shared = self.shared()?;
+        let (cleared, ticket) = with_existing(shared, name, |turn| turn.clear(shared))??;
+        shared.keeper.wake();
+        shared.commit.wait(ticket).await?;
+        Ok(cleared)
+    }
+
+    async fn namespace_stats(&self, name: &NamespaceName) -> Result<NamespaceStats, Error> {
+        let shared = self.shared()?;
+        with_existing(shared, name, |turn| turn.stats())
+    }
+
+    async fn stats(&self) -> Result<StoreStats, Error> {
+        let shared = self.shared()?;
+        let namespaces = shared.registry.list("", None, usize::MAX);
+        let stats = |namespace: &Arc<Namespace>| Some(namespace.enter()?.stats());
+        let namespaces = namespaces.iter().filter_map(stats).collect();
+        Ok(StoreStats { log: shared.log_info(), namespaces })
+    }
+
+    async fn compact(&self, wait: bool) -> Result<Compacted, Error> {
+        let shared = self.shared()?;
+        let (started, mut ended) = shared.compactor.start(shared);
+        if wait && (started || shared.compactor.is_running()) {
+            // The sender lives in the store, which this call holds.
+            let _ = ended.changed().await;
+            if !ended.borrow().well {
+                shared.may_log()?;
+                return Err(Error::LogFailed);
+            }
+        }
+        Ok(Compacted { started, log: shared.log_info() })
+    }
+
+    fn settings(&self) -> Settings {
+        match self.0.shared.get() {
+            Some(shared) => shared.settings.read().clone(),
+            None => self.0.settings.read().clone(),
+        }
+    }
+
+    fn apply_settings(&self, settings: Settings) {
+        match self.0.shared.get() {
+            Some(shared) => shared.apply_settings(settings),
+            None => *self.0.settings.write() = settings,
+        }
+    }
+
+    async fn persist(&self, text: &[u8]) -> Result<(), Error> {
+        let shared = self.shared()?;
+        shared.may_log()?;
+        let ticket = shared.persist(text);
+        shared.commit.wait(ticket).await
+    }
+
+    fn persisted(&self) -> Option<Vec<u8>> {
+        self.0.shared.get().and_then(|shared| shared.persisted())
+    }
+}
+
+impl Embedded {
+    /// Puts a changed policy in force entirely: what is above its limits goes, and what was not
+    /// logged before is.
+    async fn settle_update(&self, shared: &Arc<Shared>, name: &NamespaceName) -> Result<(), Error> {
+        let settle = |turn: &mut Turn<'_>| {
+            let shed = turn.shed(shared);
+            let logged = turn.log_image(shared);
+            Ok((shed || logged, Ticket::Durable(shared.log.appended())))
+        };
+        loop {
+            let Some((more, ticket)) = in_turn(shared, name, settle)? else { return Ok(()) };
+            if !more {
+                return shared.commit.wait(ticket).await;
+            }
+            yield_now().await;
+        }
+    }
+}
+
+/// Takes a turn in the namespace of this name; `None` if there is none, which a read takes for an
+/// empty one.
+fn in_turn<T>(
+    shared: &Shared,
+    name: &NamespaceName,
+    mut act: impl FnMut(&mut Turn<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    loop {
+        let Some(namespace) = shared.find(name)? else { return Ok(None) };
+        // One that was dropped since it was found has left the registry by now.
+        if let Some(mut turn) = namespace.enter() {
+            return act(&mut turn).map(Some);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The same for one that must exist.
+fn with_existing<T>(
+    shared: &Shared,
+    name: &NamespaceName,
+    act: impl FnOnce(&mut Turn<'_>) -> T,
+) -> Result<T, Error> {
+    let namespace = shared.existing(name)?;
+    let turn = namespace.enter();
+    let missing = || Error::NamespaceNotFound(name.as_str().to_owned());
+    turn.map(|mut turn| act(&mut turn)).ok_or_else(missing)
+}
+
+/// Waits until the namespace has its order of keys.
+async fn indexed(shared: &Shared, name: &NamespaceName) -> Result<(), Error> {
+    while !in_turn(shared, name, |turn| Ok(turn.index()))?.unwrap_or(true) {
+        yield_now().await;
+    }
+    Ok(())
+}
+
+/// Takes the turn of a batch, after making its namespace and room for it if need be.
+fn rule(shared: &Shared, name: &NamespaceName, batch: &Batch) -> Result<Ruled, Error> {
+    let need = growth(&batch.commands);
+    loop {
+        let namespace = match shared.find(name)? {
+            Some(namespace) => namespace,
+            None if need == 0 => return Ok(rule_on_nothing(shared, batch)),
+            None => shared.find_or_make(name)?,
+        };
+        if shared.budget.room() < need {
+            shared.make_room(&namespace, need);
+        }
+        if let Some(mut turn) = namespace.enter() {
+            return turn.write(shared, &batch.commands, batch.atomic);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// What comes of commands that cannot make an entry, where there is no namespace: nothing.
+fn rule_on_nothing(shared: &Shared, batch: &Batch) -> Ruled {
+    let engine = Engine::new(shared.settings.read().default_rules.clone());
+    let decision = engine.decide(&batch.commands, batch.atomic, shared.clock.now(), 0);
+    let (outcomes, committed) = (decision.outcomes, decision.committed);
+    Ruled { outcomes, committed, ticket: Ticket::Now }
+}
+
+/// Most bytes by which `commands` can make a namespace grow.
+fn growth(commands: &[Command]) -> u64 {
+    let bytes = |command: &Command| match command {
+        Command::Set { key, value, .. } => ENTRY_BYTES + key.as_str().len() + value.len(),
+        Command::Increment { key, .. } => ENTRY_BYTES + COUNTER_BYTES + key.as_str().len(),
+        Command::Delete { .. } | Command::Touch { .. } | Command::Check { .. } => 0,
+    };
+    commands.iter().map(bytes).sum::<usize>() as u64
+}
+
+/// A deletion by prefix under way.
+struct Deletion<'p> {
+    prefix: &'p str,
+    /// The last key looked at: what is written behind it meanwhile may stay, so that it ends.
+    after: Option<String>,
+    deleted: u64,
+    ticket: Ticket,
+}
+
+impl Deletion<'_> {
+    /// Deletes some entries; returns whether there are more.
+    fn slice(&mut self, shared: &Shared, turn: &mut Turn<'_>) -> Result<bool, Error> {
+        let scan = Scan {
+            prefix: self.prefix.to_owned(),
+            start_after: self.after.take(),
+            entries_max: DELETE_SLICE,
+            bytes_max: usize::MAX,
+            view: View::Key,
+        };
+        let (found, more, _) = turn.scan(shared, &scan);
+        self.after = found.last().map(|(key, _)| key.as_str().to_owned());
+        let delete = |key| Command::Delete { key, condition: None, return_previous: false };
+        let commands: Vec<_> = found.into_iter().map(|(key, _)| delete(key)).collect();
+        let ruled = turn.write(shared, &commands, false)?;
+        self.deleted += commands.len() as u64;
+        self.ticket = self.ticket.max(ruled.ticket);
+        Ok(more)
+    }
+}

@@ -1,0 +1,322 @@
+//! A turn: rule, log, apply; and what an answer must wait for.
+
+use std::borrow::Cow;
+
+use super::commit::Ticket;
+use super::namespace::{Turn, Unsynced};
+use super::shared::Shared;
+use crate::engine::{Command, Entry, Outcome, Refusal, Scan, View};
+use crate::model::{Change, Durability, Fact, Key, Mutation, UnixMillis, Version};
+use crate::store::Error;
+use crate::wal::Lsn;
+
+/// Versions reserved at a time: at a million changes a second, a sync each 65 ms.
+const RESERVE_VERSIONS: u64 = 1 << 16;
+
+/// Most entries that one sweep removes; well below a millisecond, so that a mass expiry cannot
+/// stall a turn.
+const SWEEP_ENTRIES_MAX: usize = 256;
+
+/// Entries put into the order of keys in one turn; about a millisecond.
+const INDEX_ENTRIES_MAX: usize = 1024;
+
+/// Bytes of entries logged in one turn when a namespace begins to be logged.
+const IMAGE_BYTES: usize = 256 << 10;
+
+/// What came of a turn.
+#[derive(Debug)]
+pub(super) struct Ruled {
+    pub(super) outcomes: Vec<Result<Outcome, Refusal>>,
+    pub(super) committed: bool,
+    pub(super) ticket: Ticket,
+}
+
+/// A panic between log and engine would leave them apart: better no process than that one.
+struct Together;
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Rules on `commands`, logs and applies what came of them.
+    pub(super) fn write(
+        &mut self,
+        shared: &Shared,
+        commands: &[Command],
+        atomic: bool,
+    ) -> Result<Ruled, Error> {
+        shared.may_change()?;
+        if self.durability() != Durability::Memory {
+            shared.may_log()?;
+        }
+        self.admit(commands.len())?;
+        let now = shared.clock.now();
+        let state = &mut *self.state;
+        state.engine.ready();
+        let decision = state.engine.decide(commands, atomic, now, shared.budget.room());
+        let rejected = |refusal: &Refusal| {
+            matches!(refusal, Refusal::QuotaExceeded { .. } | Refusal::MemoryExhausted)
+        };
+        let refusals = decision.outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        state.quota_rejections += refusals.filter(|refusal| rejected(refusal)).count() as u64;
+        let ticket = self.carry_out(shared, &decision.mutations);
+        Ok(Ruled { outcomes: decision.outcomes, committed: decision.committed, ticket })
+    }
+
+    /// Empties the namespace; returns how many entries went.
+    pub(super) fn clear(&mut self, shared: &Shared) -> Result<(u64, Ticket), Error> {
+        shared.may_change()?;
+        if self.durability() != Durability::Memory {
+            shared.may_log()?;
+        }
+        let keys = self.live_keys(shared);
+        let version = self.state.engine.version().next();
+        let ticket = self.carry_out(shared, &[Mutation { version, change: Change::Clear }]);
+        Ok((keys, ticket))
+    }
+
+    /// Removes least recently used entries for the sake of others; returns how many.
+    pub(super) fn relieve(&mut self, shared: &Shared, bytes: u64, limit: usize) -> usize {
+        let evicted = self.state.engine.evict(bytes, limit);
+        self.carry_out(shared, &evicted);
+        evicted.len()
+    }
+
+    /// Removes entries beyond limits that were lowered; returns whether there may be more.
+    pub(super) fn shed(&mut self, shared: &Shared) -> bool {
+        let evicted = self.state.engine.overflow(SWEEP_ENTRIES_MAX);
+        self.carry_out(shared, &evicted);
+        !evicted.is_empty()
+    }
+
+    /// Removes entries that have expired; returns whether there may be more. It is not logged:
+    /// recovery sees the same deadlines.
+    pub(super) fn sweep(&mut self, shared: &Shared) -> bool {
+        let now = shared.clock.now();
+        let due = |turn: &Self| turn.state.engine.next_deadline().is_some_and(|due| due <= now);
+        if !due(self) {
+            return false;
+        }
+        let expired = self.state.engine.expire(now, SWEEP_ENTRIES_MAX);
+        let Some(last) = expired.last() else { return due(self) };
+        self.reserve(shared, last.version);
+        for mutation in &expired {
+            self.state.engine.apply(mutation);
+        }
+        self.settle(shared);
+        true
+    }
+
+    /// Logs and applies facts, in one step for everybody else.
+    fn carry_out(&mut self, shared: &Shared, mutations: &[Mutation<'_>]) -> Ticket {
+        let Some(last) = mutations.last() else { return self.seen_all(shared) };
+        let together = Together;
+        let durability = self.durability();
+        let lsn = match durability {
+            Durability::Memory => None,
+            Durability::Async | Durability::Sync => {
+                let mutations = Cow::Borrowed(mutations);
+                Some(shared.append(&Fact::Changed { namespace: self.home.id, mutations }))
+            }
+        };
+        for mutation in mutations {
+            self.state.engine.apply(mutation);
+        }
+        drop(together);
+        self.settle(shared);
+        match (durability, lsn) {
+            (Durability::Sync, Some(lsn)) => {
+                let removes = |mutation: &Mutation<'_>| match mutation.change {
+                    Change::Remove { .. } | Change::Clear => true,
+                    Change::Set { .. } | Change::Touch { .. } => false,
+                };
+                if mutations.iter().any(removes) {
+                    self.state.removal = lsn;
+                }
+                let first = mutations[0].version;
+                self.state.unsynced.push_back(Unsynced { first, last: last.version, lsn });
+                Ticket::Durable(lsn)
+            }
+            (_, lsn) => match (self.reserve(shared, last.version), lsn) {
+                (Some(reserved), lsn) => Ticket::Durable(reserved.max(lsn.unwrap_or(0))),
+                (None, Some(lsn)) => Ticket::Written(lsn),
+                (None, None) => Ticket::Now,
+            },
+        }
+    }
+
+    /// Tells the budget what the namespace holds now.
+    pub(super) fn settle(&mut self, shared: &Shared) {
+        shared.budget.settle(&self.home.charged, self.state.engine.usage().bytes);
+    }
+
+    /// Makes sure that `version` is covered by a reservation. Returns how far the log must be on
+    /// disk before anybody may hear of it; `None`: it is.
+    fn reserve(&mut self, shared: &Shared, version: Version) -> Option<Lsn> {
+        let reserve = &mut self.state.reserve;
+        if let Some((through, lsn)) = reserve.coming
+            && shared.log.durable() >= lsn
+        {
+            reserve.through = reserve.through.max(through);
+            reserve.coming = None;
+        }
+        let covered = reserve.coming.map_or(reserve.through, |(through, _)| through);
+        let running_low = covered.0 < version.0 + RESERVE_VERSIONS / 2;
+        // One under way is given up only when passed: it covers less, but sooner.
+        if covered < version || (running_low && reserve.coming.is_none()) {
+            let through = Version(version.0 + RESERVE_VERSIONS);
+            let lsn = shared.append(&Fact::Reserved { namespace: self.home.id, through });
+            reserve.coming = Some((through, lsn));
+        }
+        let coming = reserve.coming.map_or(0, |(_, lsn)| lsn);
+        (version > reserve.through).then_some(coming)
+    }
+
+    /// What an answer must wait for that tells of an entry with `version`.
+    fn seen(&mut self, shared: &Shared, version: Version) -> Ticket {
+        let durable = shared.log.durable();
+        let unsynced = &mut self.state.unsynced;
+        while unsynced.front().is_some_and(|turn| turn.lsn <= durable) {
+            unsynced.pop_front();
+        }
+        let turn = unsynced.partition_point(|turn| turn.last < version);
+        let turn = unsynced.get(turn).filter(|turn| turn.first <= version);
+        turn.map_or(Ticket::Now, |turn| Ticket::Durable(turn.lsn))
+    }
+
+    /// What an answer must wait for that tells of an absence.
+    fn missed(&self, shared: &Shared) -> Ticket {
+        let removal = self.state.removal;
+        if removal > shared.log.durable() { Ticket::Durable(removal) } else { Ticket::Now }
+    }
+
+    /// What an answer must wait for that tells of the whole namespace.
+    fn seen_all(&mut self, shared: &Shared) -> Ticket {
+        let last = self.state.unsynced.back().map(|turn| turn.last);
+        last.map_or(Ticket::Now, |version| self.seen(shared, version))
+    }
+
+    pub(super) fn get(
+        &mut self,
+        shared: &Shared,
+        key: &Key,
+        view: View,
+    ) -> Result<(Option<Entry>, Ticket), Error> {
+        self.admit(1)?;
+        let found = self.state.engine.get(key.as_str(), view, shared.clock.now());
+        let ticket = match &found {
+            Some(_) if self.state.unsynced.is_empty() => Ticket::Now,
+            Some(entry) => self.seen(shared, entry.version),
+            None => self.missed(shared),
+        };
+        Ok((found, ticket))
+    }
+
+    pub(super) fn get_many(
+        &mut self,
+        shared: &Shared,
+        keys: &[Key],
+        view: View,
+    ) -> Result<(Vec<Option<Entry>>, Ticket), Error> {
+        self.admit(keys.len())?;
+        let now = shared.clock.now();
+        let found = self.state.engine.get_many(keys.iter().map(Key::as_str), view, now);
+        if self.state.unsynced.is_empty() {
+            return Ok((found, Ticket::Now));
+        }
+        let newest = found.iter().flatten().map(|entry| entry.version).max();
+        let seen = newest.map_or(Ticket::Now, |version| self.seen(shared, version));
+        let complete = found.iter().all(Option::is_some);
+        let ticket = if complete { seen } else { seen.max(self.missed(shared)) };
+        Ok((found, ticket))
+    }
+
+    /// Puts a few more entries into the order of keys; true when it is complete.
+    pub(super) fn index(&mut self) -> bool {
+        let engine = &mut self.state.engine;
+        if !engine.index_ready() {
+            engine.index_step(INDEX_ENTRIES_MAX);
+        }
+        engine.index_ready()
+    }
+
+    /// A page by key order; the index must be complete.
+    pub(super) fn scan(
+        &mut self,
+        shared: &Shared,
+        scan: &Scan,
+    ) -> (Vec<(Key, Entry)>, bool, Ticket) {
+        let (entries, more) = self.state.engine.scan(scan, shared.clock.now());
+        let ticket = self.seen_all(shared);
+        (entries, more, ticket)
+    }
+
+    /// How many entries start with `prefix`; the index must be complete unless that is empty.
+    pub(super) fn count(&mut self, shared: &Shared, prefix: &str) -> (u64, Ticket) {
+        let count = self.state.engine.count(prefix, shared.clock.now());
+        let ticket = self.seen_all(shared);
+        (count, ticket)
+    }
+
+    /// From now on nothing is logged: what was logged must not come back as if it were current.
+    pub(super) fn leave_the_log(&mut self, shared: &Shared) {
+        self.state.imaging = None;
+        let version = self.state.engine.version().next();
+        self.state.engine.raise_version(version);
+        let mutations = [Mutation { version, change: Change::Clear }];
+        let mutations = Cow::Borrowed(&mutations[..]);
+        shared.append(&Fact::Changed { namespace: self.home.id, mutations });
+    }
+
+    /// At the start: a namespace that is not logged begins empty, whatever the log still has of it
+    /// from earlier times.
+    pub(super) fn forget_unlogged(&mut self, shared: &Shared) {
+        self.state.imaging = None;
+        let keys = self.state.engine.usage().keys;
+        if self.durability() != Durability::Memory || keys == 0 {
+            return;
+        }
+        let namespace = self.home.name.as_str();
+        tracing::warn!(namespace, keys, "a namespace with durability MEMORY begins empty");
+        self.leave_the_log(shared);
+        let version = self.state.engine.version();
+        self.state.engine.apply(&Mutation { version, change: Change::Clear });
+    }
+
+    /// Logs a few more of the entries that were written while nothing was logged; returns whether
+    /// there are more.
+    pub(super) fn log_image(&mut self, shared: &Shared) -> bool {
+        let Some(cursor) = self.state.imaging else { return false };
+        let (namespace, now) = (self.home.id, shared.clock.now());
+        let next = self.image(cursor, IMAGE_BYTES, now, &mut |mutation| {
+            let mutations = Cow::Borrowed(std::slice::from_ref(mutation));
+            shared.append(&Fact::Changed { namespace, mutations });
+        });
+        self.state.imaging = next;
+        next.is_some()
+    }
+
+    /// Shows the entries from `cursor` on; see [`Engine::image`](crate::engine::Engine::image).
+    pub(super) fn image(
+        &self,
+        cursor: crate::engine::ImageCursor,
+        bytes: usize,
+        now: UnixMillis,
+        show: &mut dyn FnMut(&Mutation<'_>),
+    ) -> Option<crate::engine::ImageCursor> {
+        self.state.engine.image(cursor, bytes, now, show)
+    }
+
+    /// The fact by which a snapshot keeps versions from going back.
+    pub(super) fn reservation(&self) -> Fact<'static> {
+        let reserve = self.state.reserve;
+        let coming = reserve.coming.map_or(reserve.through, |(through, _)| through);
+        let through = self.state.engine.version().max(reserve.through).max(coming);
+        Fact::Reserved { namespace: self.home.id, through }
+    }
+}
