@@ -1,5 +1,42 @@
-//! PyKV
+//! PyKV: a durable, multi-tenant, in-memory key-value service over gRPC.
+//!
+//! This page is the map. Data moves to the right, answers move to the left, and no room knows a
+//! room to its left:
+//!
+//! ```text
+//!             bytes                   nouns               rulings            durable facts
+//! caller ──▶ server ──▶ service ──▶ store ──┬──▶ engine   (decides and applies; no I/O, no clock)
+//!              ▲       wire⇄model           └──▶ wal      (remembers; files, nothing above bytes)
+//!              │                                   both speak only `model`
+//!  main ─▶ cli ─▶ app ◀─ config
+//! ```
+//!
+//! Read it in this order:
+//!
+//! | room | job |
+//! |---|---|
+//! | [`model`] | the nouns: names, moments, versions, and the [`Mutation`](model::Mutation) that engine and log share |
+//! | [`engine`] | one namespace as a pure state machine |
+//! | [`wal`] | the write-ahead log: what is acknowledged is on disk |
+//! | [`store`] | the door to data, and the store in this process: turns, group commit, memory |
+//! | [`wire`] | the generated code of the schema under `proto/` |
+//! | [`service`] | one thin method per RPC; every status is chosen here |
+//! | [`server`] | sockets, limits, deadlines, health, drain |
+//! | [`telemetry`] | metrics, latencies, log lines |
+//! | [`config`] | from words to values, all complaints at once |
+//! | [`app`] | the one composition of all of these |
+//! | [`client`], [`cli`] | the command line `pykv` |
+//!
+//! Three ideas carry the rest. A *turn*: whoever brings a command takes the namespace's lock, has the
+//! engine rule, the log remember and the engine apply, and waits for safety outside the lock
+//! ([`store::embedded`]). A *fact*: live traffic, recovery and snapshots are the same mutations on the
+//! same path ([`model::Fact`]). A *version*: one number per change is compare-and-set token, fence and
+//! ETag at once, and never goes back ([`model::Version`]).
 
+pub mod app;
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod engine;
 pub mod model;
 pub mod server;
