@@ -112,6 +112,7 @@ impl Store for Embedded {
 
     async fn delete_prefix(&self, namespace: &NamespaceName, prefix: &str) -> Result<u64, Error> {
         let shared = self.shared()?;
+        in_turn(shared, namespace, |turn| turn.admit(1))?;
         indexed(shared, namespace).await?;
         let mut deletion = Deletion { prefix, after: None, deleted: 0, ticket: Ticket::Now };
         let mut slice = |turn: &mut Turn<'_>| {
@@ -358,7 +359,7 @@ impl Deletion<'_> {
         self.after = found.last().map(|(key, _)| key.as_str().to_owned());
         let delete = |key| Command::Delete { key, condition: None, return_previous: false };
         let commands: Vec<_> = found.into_iter().map(|(key, _)| delete(key)).collect();
-        let ruled = turn.write(shared, &commands, false)?;
+        let ruled = turn.rule(shared, &commands, false)?;
         self.deleted += commands.len() as u64;
         self.ticket = self.ticket.max(ruled.ticket);
         Ok(more)

@@ -43,8 +43,19 @@ impl Drop for Together {
 }
 
 impl Turn<'_> {
-    /// Rules on `commands`, logs and applies what came of them.
+    /// Rules on `commands`, if the rate allows them; logs and applies what came of them.
     pub(super) fn write(
+        &mut self,
+        shared: &Shared,
+        commands: &[Command],
+        atomic: bool,
+    ) -> Result<Ruled, Error> {
+        self.admit(commands.len())?;
+        self.rule(shared, commands, atomic)
+    }
+
+    /// The same for part of a call that was admitted as a whole.
+    pub(super) fn rule(
         &mut self,
         shared: &Shared,
         commands: &[Command],
@@ -54,7 +65,6 @@ impl Turn<'_> {
         if self.durability() != Durability::Memory {
             shared.may_log()?;
         }
-        self.admit(commands.len())?;
         let now = shared.clock.now();
         let state = &mut *self.state;
         state.engine.ready();
