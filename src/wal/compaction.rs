@@ -109,7 +109,7 @@ impl Compaction {
     /// Puts the snapshot in the place of everything before it, and removes that.
     ///
     /// # Errors
-    /// `Full` or `Io`: everything is as it was. `Failed`: the log is at its end.
+    /// `Full` or `Io`: nothing was replaced. `Failed`: the log is at its end.
     pub fn finish(mut self, now: UnixMillis) -> Result<(), Error> {
         let start = record::begin(&mut self.buffer);
         payload::encode_footer(self.footer, self.wall, &mut self.buffer);
@@ -129,7 +129,11 @@ impl Compaction {
     fn publish(&self, now: UnixMillis) -> Result<Vec<Name>, Error> {
         let shared = &*self.shared;
         let mut keeper = shared.keeper.lock();
-        shared.check()?;
+        // The snapshot may show changes that are not durable yet. Of such a change it must not show
+        // one part while a power cut takes another: first they all become durable.
+        if let Some(full) = shared.sync(&mut keeper)? {
+            return Err(full);
+        }
         let fail = |error: Error| shared.fail(&error);
         let number = self.number;
         shared

@@ -7,7 +7,7 @@ use super::Error;
 use super::directory::{Directory, LOCK, Name};
 use super::disk::real::RealDisk;
 use super::disk::{Access, Disk, Guard, Sharing};
-use super::fence::{Fence, FenceFile};
+use super::fence::Fence;
 use super::manifest::Manifest;
 use super::ruling::{Case, Damage};
 use super::walk::{Place, Walk};
@@ -100,7 +100,15 @@ pub(super) fn verify_on(dir: &Path, disk: Arc<dyn Disk>) -> Result<Verified, Err
 /// # Errors
 /// As [`verify`]; what comes before the damage has been visited.
 pub fn dump(dir: &Path, visit: &mut dyn FnMut(Item<'_>)) -> Result<(), Error> {
-    let look = Look::open(dir, Arc::new(RealDisk::existing(dir)))?;
+    dump_on(dir, Arc::new(RealDisk::existing(dir)), visit)
+}
+
+pub(super) fn dump_on(
+    dir: &Path,
+    disk: Arc<dyn Disk>,
+    visit: &mut dyn FnMut(Item<'_>),
+) -> Result<(), Error> {
+    let look = Look::open(dir, disk)?;
     look.walk(&mut |place, fact, wall| {
         let (segment, in_snapshot) = match place.file {
             Name::Segment(number) => (number, false),
@@ -131,10 +139,10 @@ impl Look {
             let path = directory.path_of(super::directory::MANIFEST);
             Damage::of_file(Case::ManifestMissing, path, dir)
         })?;
-        let (_, fence) = FenceFile::load(&directory, Access::Read)?;
-        let look = Look { directory, manifest, fence, guard };
-        look.files().check_state(&look.fence)?;
-        Ok(look)
+        let walk = Walk { directory: &directory, manifest: &manifest };
+        let (_, fence) = walk.fence(Access::Read)?;
+        walk.check_state(&fence)?;
+        Ok(Look { directory, manifest, fence, guard })
     }
 
     fn files(&self) -> Walk<'_> {

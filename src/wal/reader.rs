@@ -59,6 +59,15 @@ impl Expected {
         }
     }
 
+    /// Damage of the file as a whole. A segment may be given up from its start, a snapshot may not.
+    fn damage(&self, case: Case, directory: &Directory) -> Damage {
+        let (path, place) = (directory.path_of(self.name()), directory.path());
+        match self.role {
+            Role::Segment => Damage::of_segment(case, path, place, self.number, 0),
+            Role::Snapshot => Damage::of_file(case, path, place),
+        }
+    }
+
     fn is_met_by(&self, header: &FileHeader) -> bool {
         let Expected { role, store, number, first_sequence, chain_before } = *self;
         let salt = header.salt;
@@ -77,8 +86,7 @@ impl Reader {
         access: Access,
     ) -> Result<Reader, Error> {
         let name = expected.name();
-        let damaged =
-            |case| Error::from(Damage::of_file(case, directory.path_of(name), directory.path()));
+        let damaged = |case| Error::from(expected.damage(case, directory));
         let handle = directory.find(name, access)?.ok_or_else(|| damaged(Case::FileMissing))?;
         let header = match read_header(&handle)? {
             Ok(header) if expected.is_met_by(&header) => header,
@@ -201,12 +209,19 @@ pub(super) struct Tail {
     pub(super) fence: u64,
 }
 
+/// Bytes of a file up to the last one that is not zero.
+pub(super) fn used_bytes(handle: &Handle) -> Result<u64, Error> {
+    let start = Position { salt: 0, chain: 0, sequence: u64::MAX, offset: 0 };
+    Ok(search_tail(handle, &start)?.used_to)
+}
+
 /// Searches `handle` from `stop` to its end.
 pub(super) fn search_tail(handle: &Handle, stop: &Position) -> Result<Tail, Error> {
     let mut tail = Tail { used_to: stop.offset, headers: 0, fence: 0 };
     // A header may lie across the border of two chunks: the next chunk begins a header earlier.
-    let mut chunk = vec![0; CHUNK_BYTES];
     let mut offset = stop.offset;
+    let left = handle.bytes()?.saturating_sub(offset);
+    let mut chunk = vec![0; to_usize(left.min(CHUNK_BYTES as u64))];
     loop {
         let filled = handle.read(&mut chunk, offset)?;
         let bytes = &chunk[..filled];

@@ -41,8 +41,9 @@ pub(super) fn open_on(config: &Config, disk: Arc<dyn Disk>) -> Result<Recovery, 
         Some(manifest) => manifest,
         None => first::start(&directory, config)?,
     };
-    let (fence_file, fence) = FenceFile::load(&directory, Access::ReadWrite)?;
-    Walk { directory: &directory, manifest: &manifest }.check_state(&fence)?;
+    let walk = Walk { directory: &directory, manifest: &manifest };
+    let (fence_file, fence) = walk.fence(Access::ReadWrite)?;
+    walk.check_state(&fence)?;
     Ok(Recovery {
         config: config.clone(),
         wall: fence.wall.max(manifest.compacted),

@@ -102,9 +102,10 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Damage of a whole file of `directory`; the next step is a closer look and a backup.
+    /// Damage of a whole file of `directory` that only a backup mends.
     pub(super) fn of_file(case: Case, path: PathBuf, directory: &Path) -> Damage {
-        let next = format!("pykv wal verify --data-dir {}", directory.display());
+        let directory_text = directory.display();
+        let next = format!("restore a backup, then pykv wal verify --data-dir {directory_text}");
         Damage { case, path, offset: 0, sequence: None, checksums: None, beyond: None, next }
     }
 

@@ -5,7 +5,7 @@
 use super::Error;
 use super::directory::{Directory, Handle, Name};
 use super::disk::Access;
-use super::fence::Fence;
+use super::fence::{Fence, FenceFile};
 use super::format::{HEADER_BYTES, Role};
 use super::manifest::{Closed, Manifest, Segment, Snapshot};
 use super::payload::{Footer, Item, decode};
@@ -76,6 +76,23 @@ impl Walk<'_> {
         Ok(false)
     }
 
+    /// Loads the fence. Damage to it comes with the repair that goes by the records alone.
+    pub(super) fn fence(&self, access: Access) -> Result<(FenceFile, Fence), Error> {
+        FenceFile::load(self.directory, access).map_err(|error| {
+            let Error::Damaged(damage) = error else { return error };
+            match self.last(Access::Read, &mut |_, _, _| ()) {
+                Ok(end) => {
+                    let (number, offset) = (self.manifest.last().number, end.position.offset);
+                    let directory = self.directory.path();
+                    let cut =
+                        Damage::of_segment(damage.case, damage.path, directory, number, offset);
+                    Damage { offset: 0, ..cut }.into()
+                }
+                Err(worse) => worse,
+            }
+        })
+    }
+
     /// Reads the snapshot, if there is one.
     pub(super) fn snapshot(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
         let Some(snapshot) = self.manifest.snapshot else { return Ok(()) };
@@ -105,7 +122,7 @@ impl Walk<'_> {
         visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
         let file = Name::Segment(segment.number);
-        let expected = self.expected(segment);
+        let expected = expected(self.manifest, segment);
         let limit = Some(closed.bytes);
         let mut reader = Reader::open(self.directory, &expected, limit, Access::Read)?;
         let stop = self.records(&mut reader, file, &mut None, visit)?;
@@ -119,7 +136,7 @@ impl Walk<'_> {
     pub(super) fn last(&self, access: Access, visit: &mut Visit<'_>) -> Result<End, Error> {
         let segment = self.manifest.last();
         let file = Name::Segment(segment.number);
-        let expected = self.expected(segment);
+        let expected = expected(self.manifest, segment);
         let mut reader = Reader::open(self.directory, &expected, None, access)?;
         let Stop { position, fault } = self.records(&mut reader, file, &mut None, visit)?;
         Ok(End { handle: reader.handle().clone(), position, fault })
@@ -143,16 +160,6 @@ impl Walk<'_> {
                 let stop = Stop { position: end.position, fault: end.fault };
                 Err(self.damage(case, Name::Segment(last), &stop))
             }
-        }
-    }
-
-    fn expected(&self, segment: &Segment) -> Expected {
-        Expected {
-            role: Role::Segment,
-            store: self.manifest.store,
-            number: segment.number,
-            first_sequence: segment.first_sequence,
-            chain_before: segment.chain_before,
         }
     }
 
@@ -204,6 +211,17 @@ impl Walk<'_> {
             damage.beyond = search_tail(&handle, &stop.position).ok().map(|tail| tail.headers);
         }
         damage.stopped_by(stop.fault, stop.position.sequence).into()
+    }
+}
+
+/// What the header of `segment` must say.
+pub(super) fn expected(manifest: &Manifest, segment: &Segment) -> Expected {
+    Expected {
+        role: Role::Segment,
+        store: manifest.store,
+        number: segment.number,
+        first_sequence: segment.first_sequence,
+        chain_before: segment.chain_before,
     }
 }
 

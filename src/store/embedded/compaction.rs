@@ -125,8 +125,6 @@ impl Shared {
         if let Some(text) = self.persisted() {
             compaction.write(&Fact::Settings(Cow::Owned(text)))?;
         }
-        // The snapshot may have part of an atomic batch whose record is still on its way to the disk.
-        self.log.sync()?;
         compaction.finish(self.clock.now())?;
         Ok(true)
     }

@@ -73,6 +73,8 @@ struct State {
     durable_names: BTreeMap<String, usize>,
     random: Random,
     free_bytes: u64,
+    /// No file can grow.
+    is_full: bool,
     is_locked: bool,
     calls: u64,
     /// The power goes with this call.
@@ -97,6 +99,7 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             random: Random(seed),
             free_bytes: 1 << 20,
+            is_full: false,
             is_locked: false,
             calls: 0,
             cut_at: None,
@@ -130,6 +133,11 @@ impl SimDisk {
         self.0.lock().free_bytes = bytes;
     }
 
+    /// Whether files can no longer grow.
+    pub(in crate::wal) fn set_full(&self, is_full: bool) {
+        self.0.lock().is_full = is_full;
+    }
+
     /// The process is killed: what it gave to the system stays.
     pub(in crate::wal) fn kill(&self) {
         let mut state = self.0.lock();
@@ -143,29 +151,23 @@ impl SimDisk {
         (state.is_off, state.is_locked, state.cut_at, state.plan) = (false, false, None, None);
     }
 
-    /// The content of a file.
-    pub(in crate::wal) fn content(&self, name: &str) -> Option<Vec<u8>> {
-        let state = self.0.lock();
-        state.names.get(name).map(|file| state.files[*file].now.clone())
-    }
-
     /// Puts a file there, durable.
     pub(in crate::wal) fn put(&self, name: &str, content: Vec<u8>) {
         let mut state = self.0.lock();
-        let durable = content.clone();
-        state.files.push(Content { now: content, durable, ..Content::default() });
-        let file = state.files.len() - 1;
-        state.names.insert(name.to_owned(), file);
+        let content = Content { durable: content.clone(), now: content, ..Content::default() };
+        if let Ok(file) = state.file(name) {
+            state.files[file] = content;
+            return;
+        }
+        let file = state.add(name, content);
         state.durable_names.insert(name.to_owned(), file);
     }
 
     /// Takes a file away, durably.
-    pub(in crate::wal) fn take(&self, name: &str) -> Option<Vec<u8>> {
-        let content = self.content(name);
+    pub(in crate::wal) fn take(&self, name: &str) {
         let mut state = self.0.lock();
         state.names.remove(name);
         state.durable_names.remove(name);
-        content
     }
 
     /// All files.
@@ -201,6 +203,13 @@ impl State {
 
     fn file(&self, name: &str) -> io::Result<usize> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn add(&mut self, name: &str, content: Content) -> usize {
+        self.files.push(content);
+        let file = self.files.len() - 1;
+        self.names.insert(name.to_owned(), file);
+        file
     }
 
     fn lose_unsynced(&mut self) {
@@ -313,12 +322,7 @@ impl Disk for SimDisk {
                 state.files[file].now.clear();
                 file
             }
-            Err(_) => {
-                state.files.push(Content::default());
-                let file = state.files.len() - 1;
-                state.names.insert(name.to_owned(), file);
-                file
-            }
+            Err(_) => state.add(name, Content::default()),
         };
         act.result(Arc::new(SimFile { disk: self.clone(), file }))
     }
@@ -364,9 +368,12 @@ impl Disk for SimDisk {
         state.call()?.result(state.free_bytes)
     }
 
-    fn lock(&self, _name: &str, _sharing: Sharing) -> io::Result<Option<Box<dyn Guard>>> {
+    fn lock(&self, name: &str, sharing: Sharing) -> io::Result<Option<Box<dyn Guard>>> {
         let mut state = self.0.lock();
         let act = state.call()?;
+        if sharing == Sharing::Exclusive && state.file(name).is_err() {
+            state.add(name, Content::default());
+        }
         if state.is_locked {
             return Ok(None);
         }
@@ -394,6 +401,16 @@ impl SimFile {
     }
 }
 
+impl SimFile {
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        let state = self.disk.0.lock();
+        if state.is_full && bytes > state.files[self.file].now.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
 impl File for SimFile {
     fn bytes(&self) -> io::Result<u64> {
         self.call(|content, _| content.now.len() as u64)
@@ -411,6 +428,7 @@ impl File for SimFile {
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).unwrap();
+        self.check_room(offset + from.len())?;
         self.call(|content, act| {
             let bytes = if act == Act::Half { from.len().div_ceil(2) } else { from.len() };
             let end = offset + bytes;
@@ -450,6 +468,7 @@ impl File for SimFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).unwrap();
+        self.check_room(bytes)?;
         self.call(|content, _| {
             let before = content.now.len();
             if bytes > before {

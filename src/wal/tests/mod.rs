@@ -1,7 +1,11 @@
 //! What the log promises, tested through its door.
 
+mod damage;
 mod faults;
 pub(super) mod kit;
 mod power;
 mod promises;
+mod repairs;
+mod space;
 mod story;
+mod threads;
