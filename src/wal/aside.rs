@@ -25,7 +25,11 @@ pub(super) fn keep_aside(
         .find(|name| !taken.contains(name))
         .expect("one of the numbers is free");
     let copy = directory.create(&name)?;
-    transfer((from, offset), (&copy, 0), bytes)?;
+    if let Err(error) = transfer((from, offset), (&copy, 0), bytes) {
+        // A part of it helps nobody, and takes space that may be what was missing.
+        drop(directory.remove(&name));
+        return Err(error);
+    }
     copy.sync()?;
     directory.sync()?;
     Ok(directory.path_of(name))

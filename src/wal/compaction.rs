@@ -13,10 +13,10 @@ use std::sync::atomic::Ordering;
 use super::directory::{Handle, Name};
 use super::first::random_salt;
 use super::format::{FileHeader, HEADER_BYTES, Role};
-use super::log::Shared;
 use super::manifest::{Manifest, Snapshot};
 use super::payload::{self, Footer};
 use super::record::{self, Position, seal};
+use super::shared::Shared;
 use super::{Error, Kind};
 use crate::model::{Fact, UnixMillis};
 

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::payload::{Bytes, put_bytes, put_number, put_time};
+use super::cursor::{Bytes, put_bytes, put_number, put_time};
 use crate::model::{Bound, Definition, Durability, Eviction, Lifetime, NamespaceName, Policy, Ttl};
 
 /// Bits of `which` that mean something.

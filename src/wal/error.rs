@@ -14,7 +14,7 @@ pub enum Kind {
     Damaged,
     /// The directory was written by a later version of this program.
     NewerFormat,
-    /// The directory or a file in it may not be written.
+    /// The directory cannot be made, or it or a file in it may not be written.
     NotWritable,
     /// The disk is full; what was to be written is kept in memory and tried again.
     Full,
@@ -52,7 +52,7 @@ pub enum Error {
         supported: u32,
     },
     /// See [`Kind::NotWritable`].
-    #[error("cannot {action} {}: not permitted", path.display())]
+    #[error("cannot {action} {}", path.display())]
     NotWritable {
         /// What was attempted.
         action: &'static str,
@@ -102,7 +102,10 @@ impl Error {
         let (path, said) = (path.to_path_buf(), source.kind());
         if matches!(said, Said::StorageFull | Said::QuotaExceeded | Said::FileTooLarge) {
             Error::Full { action, path, source }
-        } else if matches!(said, Said::PermissionDenied | Said::ReadOnlyFilesystem) {
+        } else if matches!(
+            said,
+            Said::PermissionDenied | Said::ReadOnlyFilesystem | Said::NotADirectory
+        ) {
             Error::NotWritable { action, path, source }
         } else {
             Error::Io { action, path, source }

@@ -11,10 +11,10 @@
 //! It is never changed in place: a new one is written beside it, synced, and renamed over it.
 
 use super::Error;
+use super::cursor::Bytes;
 use super::directory::{Directory, MANIFEST, MANIFEST_TMP, Name};
 use super::disk::Access;
 use super::format::{FORMAT, Unreadable};
-use super::payload::Bytes;
 use super::ruling::{Case, Damage};
 use crate::model::UnixMillis;
 

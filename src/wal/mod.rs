@@ -32,6 +32,7 @@
 
 mod aside;
 mod compaction;
+mod cursor;
 mod definition;
 mod directory;
 mod disk;
@@ -49,6 +50,7 @@ mod record;
 mod recovery;
 mod repair;
 mod ruling;
+mod shared;
 mod space;
 #[cfg(test)]
 mod tests;

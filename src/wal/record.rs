@@ -141,3 +141,62 @@ impl Header {
 pub(super) fn may_begin_at(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Position = Position { salt: 7, chain: 9, sequence: 5, offset: 64 };
+
+    /// Two records, sealed, and where the first ends.
+    fn history(payloads: [&[u8]; 2]) -> (Vec<u8>, usize) {
+        let mut records = Vec::new();
+        let mut ends = Vec::new();
+        for payload in payloads {
+            let start = begin(&mut records);
+            records.extend_from_slice(payload);
+            end(&mut records, start);
+            ends.push(records.len());
+        }
+        seal(&mut records, &mut START.clone(), 64);
+        (records, ends[0])
+    }
+
+    /// How many of the records hold, and why not the next.
+    fn check(mut records: &[u8]) -> (u64, Option<Fault>) {
+        let mut position = START;
+        while !records.is_empty() {
+            let read = Header::decode(records, position.salt).and_then(|header| {
+                let chain = header.check(&records[..header.whole_bytes()], &position)?;
+                Ok((header.whole_bytes(), chain))
+            });
+            match read {
+                Ok((bytes, chain)) => {
+                    position = Position { chain, sequence: position.sequence + 1, ..position };
+                    records = &records[bytes..];
+                }
+                Err(fault) => return (position.sequence - START.sequence, Some(fault)),
+            }
+        }
+        (position.sequence - START.sequence, None)
+    }
+
+    #[test]
+    fn a_record_holds_only_behind_the_one_it_was_written_behind() {
+        let (one, cut) = history([b"first", b"second"]);
+        let (two, _) = history([b"other", b"second"]);
+        assert_eq!(check(&one), (2, None));
+        let mixed = [&one[..cut], &two[cut..]].concat();
+        assert!(matches!(check(&mixed), (1, Some(Fault::Body { .. }))));
+        let repeated = [&one[..cut], &one[..cut]].concat();
+        assert_eq!(check(&repeated), (1, Some(Fault::Sequence { expected: 6, found: 5 })));
+        assert_eq!(check(&one[cut..]), (0, Some(Fault::Sequence { expected: 5, found: 6 })));
+    }
+
+    #[test]
+    fn padding_is_checked_too() {
+        let (mut records, cut) = history([b"first", b"second"]);
+        records[cut - 1] = 1;
+        assert!(matches!(check(&records), (0, Some(Fault::Body { .. }))));
+    }
+}

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::aside::{keep_aside, remove_leftovers, rewrite};
-use super::directory::Directory;
+use super::directory::{BALLAST, Directory};
 use super::disk::real::RealDisk;
 use super::disk::{Access, Disk, Guard, Sharing};
 use super::fence::{Fence, FenceFile};
 use super::keeper::{Ending, Keeper};
-use super::log::{Log, Start, ignore_full};
+use super::log::Log;
 use super::manifest::Manifest;
 use super::reader::Tail;
+use super::shared::{Start, ignore_full};
 use super::walk::{End, Place, Walk};
 use super::writer::Writer;
-use super::{Config, Error, first};
+use super::{Config, Error, Kind, first};
 use crate::model::{Fact, UnixMillis};
 
 /// Records between two words on progress.
@@ -153,7 +154,9 @@ impl Recovery {
         let mut saved_as = None;
         let torn_bytes = torn.map_or(0, |tail| tail.used_to - position.offset);
         if torn.is_some() {
-            saved_as = Some(keep_aside(&directory, &handle, position.offset, torn_bytes)?);
+            let keep = || keep_aside(&directory, &handle, position.offset, torn_bytes);
+            saved_as =
+                Some(keep().or_else(|error| make_room(&directory, error).and_then(|()| keep()))?);
             handle.truncate(position.offset)?;
             // Best effort, as for a new segment.
             drop(handle.allocate(config.segment_bytes));
@@ -192,6 +195,11 @@ impl Recovery {
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// On a full disk, gives up the ballast. Any other error comes back.
+fn make_room(directory: &Directory, error: Error) -> Result<(), Error> {
+    if error.kind() == Kind::Full { directory.remove(BALLAST) } else { Err(error) }
 }
 
 /// `part` of `whole`, at most 1; three digits are enough for whoever watches.

@@ -1,8 +1,8 @@
 //! What the log needs of an operating system: one flat directory of files.
 //!
 //! # How it works
-//! [`Disk`] and [`File`] name every call that can fail, once and without retries. [`real`] passes
-//! them on; [`sim`], in tests only, keeps them in memory and plays power cuts and failing calls.
+//! [`Disk`] and [`File`] name every call that can fail, once and without retries. `real` passes
+//! them on; `sim`, in tests only, keeps them in memory and plays power cuts and failing calls.
 //!
 //! # Why
 //! What happens when the seventh call of a rotation fails, or when the power goes between a rename
@@ -14,6 +14,8 @@
 //! # Not here
 //! Retries, messages, meaning: `directory`.
 
+#[cfg(test)]
+mod content;
 pub(super) mod real;
 #[cfg(test)]
 pub(super) mod sim;

@@ -11,33 +11,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::content::Content;
+pub(in crate::wal) use super::content::Random;
 use super::{Access, Disk, File, Guard, Sharing};
-
-const SECTOR_BYTES: usize = 512;
-
-/// Numbers that look random; the same for the same seed.
-#[derive(Clone, Debug)]
-pub(in crate::wal) struct Random(pub(in crate::wal) u64);
-
-impl Random {
-    pub(in crate::wal) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `bound`, which is above zero.
-    pub(in crate::wal) fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    /// True in `percent` of all cases.
-    pub(in crate::wal) fn is(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// What goes wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,22 +49,14 @@ struct State {
     durable_names: BTreeMap<String, usize>,
     random: Random,
     free_bytes: u64,
-    /// No file can grow.
-    is_full: bool,
+    /// Most bytes in all files together.
+    bytes_max: usize,
     is_locked: bool,
     calls: u64,
     /// The power goes with this call.
     cut_at: Option<u64>,
     is_off: bool,
     plan: Option<Plan>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Content {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Sectors that the next sync would keep.
-    dirty: BTreeSet<usize>,
 }
 
 impl SimDisk {
@@ -99,7 +67,7 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             random: Random(seed),
             free_bytes: 1 << 20,
-            is_full: false,
+            bytes_max: usize::MAX,
             is_locked: false,
             calls: 0,
             cut_at: None,
@@ -133,9 +101,10 @@ impl SimDisk {
         self.0.lock().free_bytes = bytes;
     }
 
-    /// Whether files can no longer grow.
-    pub(in crate::wal) fn set_full(&self, is_full: bool) {
-        self.0.lock().is_full = is_full;
+    /// Leaves room for so many more bytes; `None`: for any number.
+    pub(in crate::wal) fn set_room(&self, bytes: Option<usize>) {
+        let mut state = self.0.lock();
+        state.bytes_max = bytes.map_or(usize::MAX, |bytes| state.bytes() + bytes);
     }
 
     /// The process is killed: what it gave to the system stays.
@@ -205,6 +174,10 @@ impl State {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn bytes(&self) -> usize {
+        self.names.values().map(|file| self.files[*file].now.len()).sum()
+    }
+
     fn add(&mut self, name: &str, content: Content) -> usize {
         self.files.push(content);
         let file = self.files.len() - 1;
@@ -256,48 +229,6 @@ impl Act {
 
 fn power_is_off() -> io::Error {
     io::Error::other("the power is off")
-}
-
-impl Content {
-    fn touch(&mut self, from: usize, to: usize) {
-        for sector in from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES) {
-            self.dirty.insert(sector);
-        }
-    }
-
-    fn after_cut(&self, random: &mut Random, kept_percent: usize) -> Vec<u8> {
-        let (short, long) =
-            (self.now.len().min(self.durable.len()), self.now.len().max(self.durable.len()));
-        let bytes = match random.below(3) {
-            0 => self.durable.len(),
-            1 => self.now.len(),
-            _ => short + random.below(long - short + 1),
-        };
-        let mut after = self.durable.clone();
-        after.resize(bytes, 0);
-        for sector in &self.dirty {
-            if random.is(kept_percent) {
-                self.copy_sector(*sector, &mut after);
-            }
-        }
-        after
-    }
-
-    fn copy_sector(&self, sector: usize, into: &mut [u8]) {
-        let start = sector * SECTOR_BYTES;
-        for at in start..(start + SECTOR_BYTES).min(into.len()) {
-            into[at] = self.now.get(at).copied().unwrap_or(0);
-        }
-    }
-
-    fn sync(&mut self) {
-        let mut durable = std::mem::take(&mut self.durable);
-        durable.resize(self.now.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            self.copy_sector(sector, &mut durable);
-        }
-        self.durable = durable;
-    }
 }
 
 #[derive(Debug)]
@@ -402,12 +333,11 @@ impl SimFile {
 }
 
 impl SimFile {
-    fn check_room(&self, bytes: usize) -> io::Result<()> {
+    /// How long the file may become.
+    fn length_max(&self) -> usize {
         let state = self.disk.0.lock();
-        if state.is_full && bytes > state.files[self.file].now.len() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
+        let length = state.files[self.file].now.len();
+        length.saturating_add(state.bytes_max.saturating_sub(state.bytes()))
     }
 }
 
@@ -428,7 +358,11 @@ impl File for SimFile {
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).unwrap();
-        self.check_room(offset + from.len())?;
+        // As much as there is room for, and only then an error.
+        let from = &from[..from.len().min(self.length_max().saturating_sub(offset))];
+        if from.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.call(|content, act| {
             let bytes = if act == Act::Half { from.len().div_ceil(2) } else { from.len() };
             let end = offset + bytes;
@@ -468,7 +402,9 @@ impl File for SimFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).unwrap();
-        self.check_room(bytes)?;
+        if bytes > self.length_max() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.call(|content, _| {
             let before = content.now.len();
             if bytes > before {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod golden;
 pub(super) mod kit;
 mod power;
 mod promises;

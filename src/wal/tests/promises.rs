@@ -224,3 +224,58 @@ fn a_first_start_cut_short_is_done_again() {
         drop(start(&config));
     }
 }
+
+#[test]
+fn a_later_record_proves_that_an_earlier_one_was_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { segment_bytes: 1_000, ..Config::new(dir.path()) };
+    let (log, _) = start(&config);
+    for version in 1..=4 {
+        log.append(&set(version, "k", b"value"), at(1));
+        log.sync().unwrap();
+    }
+    // Killed within the second after which the fence would have followed.
+    drop(log);
+    let path = dir.path().join("00000001.segment");
+    let whole = std::fs::read(&path).unwrap();
+    let record_bytes = 64;
+    for offset in 64..64 + 3 * record_bytes {
+        let mut damaged = whole.clone();
+        damaged[offset] ^= 4;
+        std::fs::write(&path, damaged).unwrap();
+        let result = open(&config).and_then(|mut log| log.replay(&mut |_, _| (), &mut |_| ()));
+        assert_eq!(result.unwrap_err().kind(), Kind::Damaged, "at {offset}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(start(&config).1.len(), 4);
+}
+
+#[test]
+fn a_torn_tail_is_kept_before_it_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path());
+    let (log, _) = start(&config);
+    log.append(&set(1, "k", b""), at(1));
+    log.close(at(1)).unwrap();
+    drop(log);
+    let path = dir.path().join("00000001.segment");
+    let mut torn = std::fs::read(&path).unwrap();
+    let end = 64 + 56;
+    for tail in [&b"torn once"[..], b"and again", b"and again"] {
+        torn[end..end + tail.len()].copy_from_slice(tail);
+        std::fs::write(&path, &torn).unwrap();
+        let mut recovery = open(&config).unwrap();
+        recovery.replay(&mut |_, _| (), &mut |_| ()).unwrap();
+        let (log, report) = recovery.finish().unwrap();
+        assert_eq!(std::fs::read(report.saved_as.unwrap()).unwrap(), tail);
+        assert_eq!((report.records, report.torn_bytes), (1, tail.len() as u64));
+        assert_eq!(log.stats().torn_bytes_cut, tail.len() as u64);
+    }
+    let mut recovery = open(&config).unwrap();
+    recovery.replay(&mut |_, _| (), &mut |_| ()).unwrap();
+    assert_eq!(recovery.finish().unwrap().1.torn_bytes, 0, "cut once, and gone");
+    let is_kept = |entry: &std::io::Result<std::fs::DirEntry>| {
+        entry.as_ref().unwrap().file_name().to_string_lossy().contains(".cut-at-")
+    };
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().filter(is_kept).count(), 3);
+}
