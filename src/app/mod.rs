@@ -50,12 +50,7 @@ pub fn serve(config: Config) -> Result<(), Error> {
     let started_at = clock.now();
     let store = Embedded::open(store_config(&config), clock)?;
     let listeners = server::bind(&[config.listen])?;
-    for listener in &listeners {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-        }
-    }
-
+    let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let collected = store.clone();
     telemetry::set_collector(Box::new(move || collected.sample()));
     let readiness = Readiness::new();
@@ -68,8 +63,13 @@ pub fn serve(config: Config) -> Result<(), Error> {
     let shutdown = {
         let (store, readiness) = (store.clone(), readiness.clone());
         async move {
+            let signalled = signals(readiness);
+            // Only now: who has read this may send a signal.
+            for address in addresses {
+                tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+            }
             let reason = tokio::select! {
-                () = signals(readiness) => None,
+                () = signalled => None,
                 reason = ended(store, end) => Some(reason),
             };
             tracing::info!(reason = reason.as_ref().map(tracing::field::display), "shutting down");

@@ -21,7 +21,7 @@ use super::observed::Observed;
 use crate::config::Config;
 use crate::model::UnixMillis;
 use crate::server::{Readiness, RunError, health};
-use crate::service::{Admin, KeyValue, Namespaces, Now, ServerFacts};
+use crate::service::{Admin, KeyValue, Namespaces, Now, ServerFacts, in_our_words};
 use crate::store::embedded::Embedded;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
 use crate::wire::v1::key_value_service_server::KeyValueServiceServer;
@@ -29,6 +29,17 @@ use crate::wire::v1::namespace_service_server::NamespaceServiceServer;
 use crate::{telemetry, wire};
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// An answer on its way, with the statuses that tonic chooses put into our words.
+pub(super) struct Reworded(Answer);
+
+impl Future for Reworded {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map_ok(in_our_words)
+    }
+}
 
 /// Something that answers requests.
 trait Handler: Send + Sync {
@@ -120,16 +131,16 @@ fn others(readiness: &Readiness) -> Result<Arc<[Named]>, Error> {
 impl Service<Request<Body>> for Services {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Reworded;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Answer {
+    fn call(&mut self, request: Request<Body>) -> Reworded {
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         let service = path.split_once('/').map_or("", |(service, _method)| service);
-        match service {
+        Reworded(match service {
             "pykv.v1.KeyValueService" => self.key_value.call(request),
             "pykv.v1.NamespaceService" => self.namespaces.call(request),
             "pykv.v1.AdminService" => self.admin.call(request),
@@ -137,7 +148,7 @@ impl Service<Request<Body>> for Services {
                 Some((_, handler)) => handler.handle(request),
                 None => Box::pin(ready(Ok(nobody(&request)))),
             },
-        }
+        })
     }
 }
 

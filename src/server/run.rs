@@ -280,18 +280,19 @@ async fn pause(readiness: &Readiness, workers: &[mpsc::Sender<Arrival>], end: In
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT; a second one stops the server at once. To be awaited
-/// inside [`run`], as its `shutdown`.
-pub async fn signals(readiness: Readiness) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals; the server must be killed to end");
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-    tokio::spawn(async move {
+/// Resolves at the first SIGTERM or SIGINT; a second one stops the server at once. From this call on
+/// the signals no longer end the process by themselves. To be called inside [`run`], by its `shutdown`.
+pub fn signals(readiness: Readiness) -> impl Future<Output = ()> {
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
+            tracing::error!("cannot listen for signals; the server must be killed to end");
+            return std::future::pending().await;
+        };
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        readiness.stop();
-    });
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            readiness.stop();
+        });
+    }
 }

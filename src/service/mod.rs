@@ -39,7 +39,7 @@ pub use config::{ConfigSource, Configured, Observation, restore_observation, res
 pub use key_value::KeyValue;
 pub use methods::{Effect, METHODS, Method, Role, Scope, Shape, method};
 pub use namespaces::Namespaces;
-pub use status::ERROR_DOMAIN;
+pub use status::{ERROR_DOMAIN, in_our_words};
 
 use crate::model::UnixMillis;
 

@@ -8,13 +8,12 @@ use crate::wire::v1 as wire;
 
 /// The answer of GetPerformance.
 pub(super) fn response(performance: Performance) -> wire::GetPerformanceResponse {
-    let methods = &performance.methods;
+    let total = message(&performance.total);
     wire::GetPerformanceResponse {
-        total: Some(total(methods)),
-        // Telemetry does not count over the whole life of the server.
-        total_operations: 0,
+        total: Some(wire::MethodPerformance { method: String::new(), ..total }),
+        total_operations: convert::int64(performance.calls_total),
         window: Some(convert::duration(performance.window)),
-        methods: methods.iter().map(message).collect(),
+        methods: performance.methods.iter().map(message).collect(),
     }
 }
 
@@ -31,27 +30,6 @@ fn message(method: &MethodPerformance) -> wire::MethodPerformance {
         p99_latency: length(method.p99),
         p999_latency: length(method.p999),
         max_latency: length(method.max),
-    }
-}
-
-/// All methods together. Percentiles of several methods cannot be had from theirs; they are left
-/// unset unless there is only one.
-fn total(methods: &[MethodPerformance]) -> wire::MethodPerformance {
-    if let [only] = methods {
-        return wire::MethodPerformance { method: String::new(), ..message(only) };
-    }
-    let count: u64 = methods.iter().map(|method| method.count).sum();
-    let errors: u64 = methods.iter().map(|method| method.errors).sum();
-    let spent: f64 = methods.iter().map(|m| m.mean.as_secs_f64() * to_f64(m.count)).sum();
-    let mean = if count == 0 { 0.0 } else { spent / to_f64(count) };
-    let max = methods.iter().map(|method| method.max).max().unwrap_or_default();
-    wire::MethodPerformance {
-        operations: convert::int64(count),
-        operations_per_second: methods.iter().map(|method| method.rate_per_second).sum(),
-        error_ratio: ratio(errors, count),
-        mean_latency: Some(convert::duration(Duration::from_secs_f64(mean))),
-        max_latency: Some(convert::duration(max)),
-        ..wire::MethodPerformance::default()
     }
 }
 
@@ -87,33 +65,26 @@ mod tests {
     }
 
     #[test]
-    fn the_total_weighs_each_method_by_its_calls() {
+    fn each_method_and_their_total_are_told() {
         let window = Duration::from_secs(60);
         let methods = vec![method("Get", 3, 0, 1), method("Set", 1, 1, 5)];
-        let answer = response(Performance { window, methods });
+        let total = MethodPerformance { service: String::new(), ..method("", 4, 1, 2) };
+        let answer = response(Performance { window, methods, total, calls_total: 7 });
         let total = answer.total.unwrap();
-        assert_eq!((total.operations, total.operations_per_second), (4, 1.0));
+        assert_eq!((total.method.as_str(), total.operations, answer.total_operations), ("", 4, 7));
         assert_eq!(total.error_ratio, 0.25);
         let length = |ms| Some(convert::duration(Duration::from_millis(ms)));
-        assert_eq!((total.mean_latency, total.max_latency), (length(2), length(10)));
-        assert_eq!(total.p99_latency, None, "it cannot be had from those of the methods");
+        assert_eq!((total.p99_latency, total.max_latency), (length(2), length(4)));
         assert_eq!(answer.methods[1].method, "pykv.v1.KeyValueService/Set");
         assert_eq!(answer.methods[1].error_ratio, 1.0);
     }
 
     #[test]
     fn a_server_that_did_nothing_has_zeros() {
-        let window = Duration::from_secs(60);
-        let total = response(Performance { window, methods: Vec::new() }).total.unwrap();
+        let (window, total) = (Duration::from_secs(60), MethodPerformance::default());
+        let nothing = Performance { window, methods: Vec::new(), total, calls_total: 0 };
+        let total = response(nothing).total.unwrap();
         assert_eq!((total.operations, total.error_ratio), (0, 0.0));
         assert_eq!(total.mean_latency, Some(prost_types::Duration::default()));
-    }
-
-    #[test]
-    fn one_method_alone_is_the_total() {
-        let window = Duration::from_secs(1);
-        let answer = response(Performance { window, methods: vec![method("Get", 3, 0, 1)] });
-        let total = answer.total.unwrap();
-        assert_eq!((total.method.as_str(), total.p99_latency), ("", answer.methods[0].p99_latency));
     }
 }

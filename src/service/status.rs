@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use http::Response;
 use prost::Message;
+use tonic::body::Body;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, PreconditionViolation, QuotaViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use crate::store::{Error, Quota, Refusal};
 use crate::wire::v1::ErrorReason;
@@ -37,7 +39,9 @@ impl Failure {
     fn invalid(field: &str, reason: ErrorReason, message: impl Into<String>) -> Failure {
         let mut failure = Failure::new(Code::InvalidArgument, reason, message);
         let description = failure.message.clone();
-        failure.details.add_bad_request_violation(field, description);
+        let mut violation = FieldViolation::new(field, description);
+        violation.reason = reason_name(reason).to_owned();
+        failure.details.set_bad_request(vec![violation]);
         failure
     }
 
@@ -236,6 +240,28 @@ pub(super) fn unsupported(capability: &str) -> Status {
     Failure::new(Code::Unimplemented, ErrorReason::Unsupported, text)
         .with("capability", capability)
         .into_status()
+}
+
+/// How tonic begins what it says of a message that is too long.
+const TOO_LONG: &str = "Error, decoded message length too large";
+
+/// Says in our words what tonic has said in its own: that a message was longer than
+/// [`super::REQUEST_BYTES_MAX`]. Every other answer stays as it is.
+pub fn in_our_words(response: Response<Body>) -> Response<Body> {
+    // Only an answer without a body has its status among the headers.
+    if !response.headers().contains_key("grpc-status") {
+        return response;
+    }
+    let said = Status::from_header_map(response.headers());
+    let too_long =
+        |said: &Status| said.code() == Code::OutOfRange && said.message().starts_with(TOO_LONG);
+    if !said.is_some_and(|said| too_long(&said)) {
+        return response;
+    }
+    let limit = super::REQUEST_BYTES_MAX;
+    let text = format!("a request has at most {limit} bytes");
+    let failure = Failure::new(Code::ResourceExhausted, ErrorReason::RequestTooLarge, text);
+    failure.with("limit", limit).into_status().into_http()
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ const SECONDS_MAX: u64 = 3_600;
 /// Status codes of gRPC, 0 to 16.
 pub(super) const CODES: usize = 17;
 
+/// Codes that say that the server, not the caller, is at fault: UNKNOWN, DEADLINE_EXCEEDED,
+/// UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+const SERVER_ERRORS: [usize; 6] = [2, 4, 12, 13, 14, 15];
+
 /// One shard's counts of one method.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -85,7 +89,8 @@ impl Tally {
         self.sum += elapsed;
 
         let current = self.current_at(second);
-        let one = Total { count: 1, errors: u64::from(code != 0), sum: elapsed, max: elapsed };
+        let errors = u64::from(SERVER_ERRORS.contains(&code));
+        let one = Total { count: 1, errors, sum: elapsed, max: elapsed };
         current.total.add(one);
         let bucket = &mut current.counts[buckets::bucket(elapsed)];
         *bucket = bucket.saturating_add(1);
@@ -135,7 +140,20 @@ struct Window {
     counts: [u64; BUCKETS],
 }
 
+impl Default for Window {
+    fn default() -> Self {
+        Self { total: Total::default(), counts: [0; BUCKETS] }
+    }
+}
+
 impl Window {
+    fn add(&mut self, other: &Self) {
+        self.total.add(other.total);
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+    }
+
     /// The duration that `share` of the calls did not exceed: the end of its bucket, and never more
     /// than the longest call.
     fn quantile(&self, share: f64) -> Duration {
@@ -164,10 +182,14 @@ pub struct Performance {
     pub window: Duration,
     /// Methods that were called in it, by service and name.
     pub methods: Vec<MethodPerformance>,
+    /// All of them together, without a name.
+    pub total: MethodPerformance,
+    /// Calls that ended since the start of the process.
+    pub calls_total: u64,
 }
 
 /// What one method did. Quantiles are at most an eighth above the true ones.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MethodPerformance {
     /// Full name of the service.
     pub service: String,
@@ -175,7 +197,7 @@ pub struct MethodPerformance {
     pub method: String,
     /// Calls that ended.
     pub count: u64,
-    /// Those of them with a code other than OK.
+    /// Those of them that failed by the server's fault.
     pub errors: u64,
     /// Calls per second over the window.
     pub rate_per_second: f64,
@@ -200,16 +222,19 @@ pub struct MethodPerformance {
 pub fn performance(window: Duration) -> Performance {
     let seconds = window.as_secs().clamp(1, SECONDS_MAX);
     let first = (second(Instant::now()) + 1).saturating_sub(seconds);
-    let mut methods: Vec<MethodPerformance> = methods()
-        .into_iter()
-        .filter_map(|(_, method)| {
-            let mut sum = Window { total: Total::default(), counts: [0; BUCKETS] };
-            method.tallies(|tally| tally.add_to(&mut sum, first));
-            report(&method.service, &method.name, &sum, seconds)
-        })
-        .collect();
-    methods.sort_by(|a, b| (&a.service, &a.method).cmp(&(&b.service, &b.method)));
-    Performance { window: Duration::from_secs(seconds), methods }
+    let (mut all, mut calls_total, mut reports) = (Window::default(), 0, Vec::new());
+    for (_, method) in methods() {
+        let mut sum = Window::default();
+        method.tallies(|tally| {
+            tally.add_to(&mut sum, first);
+            calls_total += tally.handled.iter().sum::<u64>();
+        });
+        all.add(&sum);
+        reports.extend(report(&method.service, &method.name, &sum, seconds));
+    }
+    reports.sort_by(|a, b| (&a.service, &a.method).cmp(&(&b.service, &b.method)));
+    let total = report("", "", &all, seconds).unwrap_or_default();
+    Performance { window: Duration::from_secs(seconds), methods: reports, total, calls_total }
 }
 
 fn report(service: &str, method: &str, sum: &Window, seconds: u64) -> Option<MethodPerformance> {
@@ -240,7 +265,7 @@ mod tests {
     use super::*;
 
     fn window(tally: &Tally, first: u64) -> Window {
-        let mut sum = Window { total: Total::default(), counts: [0; BUCKETS] };
+        let mut sum = Window::default();
         tally.add_to(&mut sum, first);
         sum
     }
@@ -263,12 +288,30 @@ mod tests {
     fn a_window_counts_its_own_seconds_only() {
         let mut tally = Tally::default();
         for second in 1..=10 {
-            tally.record(u16::from(second % 2 == 0), Duration::from_millis(second), second);
+            tally.record(13 * u16::from(second % 2 == 0), Duration::from_millis(second), second);
         }
         for (first, count, errors) in [(10, 1, 1), (9, 2, 1), (1, 10, 5), (11, 0, 0)] {
             let total = window(&tally, first).total;
             assert_eq!((total.count, total.errors), (count, errors), "from second {first}");
         }
+    }
+
+    #[test]
+    fn only_the_servers_own_faults_are_errors() {
+        let mut tally = Tally::default();
+        (0..17).for_each(|code| tally.record(code, Duration::ZERO, 1));
+        assert_eq!(window(&tally, 0).total.errors, 6);
+    }
+
+    #[test]
+    fn windows_add_up() {
+        let (mut fast, mut slow) = (Tally::default(), Tally::default());
+        (0..98).for_each(|_| fast.record(0, Duration::from_millis(1), 1));
+        (0..2).for_each(|_| slow.record(0, Duration::from_secs(1), 1));
+        let mut sum = window(&fast, 0);
+        sum.add(&window(&slow, 0));
+        assert_eq!((sum.total.count, sum.quantile(0.99)), (100, Duration::from_secs(1)));
+        assert!(sum.quantile(0.98) < Duration::from_millis(2));
     }
 
     #[test]
