@@ -42,6 +42,7 @@ impl From<ReplayError> for Error {
     fn from(error: ReplayError) -> Error {
         match error {
             ReplayError::Log(error) => Error::Log(error),
+            ReplayError::Thread(error) => Error::Thread(error),
             ReplayError::Settings(words) => Error::Settings(words),
         }
     }

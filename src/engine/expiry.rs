@@ -106,11 +106,19 @@ impl Expiry {
         limit: usize,
         deadline_of: impl Fn(u32) -> Option<UnixMillis>,
     ) -> bool {
-        // An entry that was due may have been written since.
-        let due = std::mem::take(&mut self.due);
-        for slot in due {
-            self.look_at(slot, now, &deadline_of);
+        // An entry that was due may have been written since. Only as many as are asked for are looked
+        // at again: they have the lowest numbers, so they are the first of those due.
+        let mut still_due = Vec::new();
+        while still_due.len() < limit
+            && let Some(slot) = self.due.pop_first()
+        {
+            match deadline_of(slot) {
+                Some(deadline) if deadline <= now => still_due.push(slot),
+                Some(deadline) => self.file(slot, deadline, now),
+                None => {}
+            }
         }
+        self.due.extend(still_due);
         let mut looks = limit.saturating_mul(REFS_PER_DUE);
         while self.due.len() < limit && looks > 0 {
             let Some(slot) = self.take_begun(now) else { return true };

@@ -140,6 +140,12 @@ where
     let mut answer = pin!(answer);
     let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
     poll_fn(|cx| {
+        // First the time: a call whose deadline came together with its body is not begun.
+        if let Some(timer) = &mut timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(Failure::Late));
+        }
         match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
             Err(_) => return Poll::Ready(Err(Failure::Panicked)),
             Ok(Poll::Ready(response)) => return Poll::Ready(Ok(response)),

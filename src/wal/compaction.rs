@@ -96,6 +96,12 @@ impl Compaction {
     /// # Errors
     /// `Full` or `Io`; nothing more can be done with this compaction than to drop it.
     pub fn write(&mut self, fact: &Fact<'_>) -> Result<(), Error> {
+        self.gather(fact);
+        self.flush_if_due()
+    }
+
+    /// Adds a fact to those that the next [`Compaction::flush_if_due`] writes; touches no file.
+    pub fn gather(&mut self, fact: &Fact<'_>) {
         let start = record::begin(&mut self.buffer);
         payload::encode(fact, self.wall, &mut self.buffer);
         record::end(&mut self.buffer, start);
@@ -103,6 +109,13 @@ impl Compaction {
         if let Fact::Changed { mutations, .. } = fact {
             self.footer.mutations += mutations.len() as u64;
         }
+    }
+
+    /// Writes what was gathered, if that is worth it.
+    ///
+    /// # Errors
+    /// As [`Compaction::write`].
+    pub fn flush_if_due(&mut self) -> Result<(), Error> {
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 

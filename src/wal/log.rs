@@ -165,8 +165,10 @@ impl Log {
     pub fn stats(&self) -> Stats {
         let shared = &*self.shared;
         let figures = *shared.figures.lock();
-        let last_segment = shared.durable_offset.load(Ordering::Relaxed)
-            + (self.appended() - self.durable().min(self.appended()));
+        // In this order: what is durable later may be more than what was appended before.
+        let durable = self.durable();
+        let unsynced = self.appended().saturating_sub(durable);
+        let last_segment = shared.durable_offset.load(Ordering::Relaxed) + unsynced;
         Stats {
             records_since_compaction: shared
                 .records

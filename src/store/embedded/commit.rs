@@ -20,7 +20,7 @@ use crate::wal::{Log, Lsn};
 const UNSYNCED_MILLIS_MAX: u64 = 2_000;
 
 /// How far a write must have come before its caller may hear of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ticket {
     /// It may be told at once.
     Now,
@@ -28,6 +28,18 @@ pub(super) enum Ticket {
     Written(Lsn),
     /// It is on disk.
     Durable(Lsn),
+}
+
+impl Ticket {
+    /// Good when both are.
+    pub(super) fn and(self, other: Ticket) -> Ticket {
+        match (self, other) {
+            (Ticket::Now, ticket) | (ticket, Ticket::Now) => ticket,
+            (Ticket::Written(a), Ticket::Written(b)) => Ticket::Written(a.max(b)),
+            (Ticket::Durable(a), Ticket::Durable(b) | Ticket::Written(b))
+            | (Ticket::Written(b), Ticket::Durable(a)) => Ticket::Durable(a.max(b)),
+        }
+    }
 }
 
 /// The meeting point of callers and the thread that syncs the log.
@@ -198,9 +210,9 @@ impl Commit {
         let mut going_on = true;
         while going_on && !self.has_failed() {
             going_on = self.await_bell();
-            if self.log.appended() > self.log.durable()
-                && let Err(error) = self.sync()
-            {
+            // One that failed in another's hands says so here.
+            let is_due = self.log.appended() > self.log.durable() || self.log.failure().is_some();
+            if is_due && let Err(error) = self.sync() {
                 self.note(&error);
             }
             self.wake_desks();

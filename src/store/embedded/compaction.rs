@@ -68,12 +68,12 @@ impl Compactor {
         ended.mark_unchanged();
         let start = !running.now && !shared.is_stopping();
         if start {
-            running.now = true;
             running.last_tried = shared.clock.now();
             let shared = Arc::clone(shared);
-            running.thread = Some(spawn("pykv-compaction", move || shared.compact()));
+            running.thread = spawn("pykv-compaction", move || shared.compact()).ok();
+            running.now = running.thread.is_some();
         }
-        (start, ended)
+        (start && running.now, ended)
     }
 
     /// Waits for the thread that compacts, if there is one.
@@ -155,16 +155,12 @@ impl Shared {
             if turn.durability() == Durability::Memory {
                 return Ok(true);
             }
-            let mut outcome = Ok(());
             cursor = turn.image(from, SLICE_BYTES, self.clock.now(), &mut |mutation| {
-                if outcome.is_ok() {
-                    let mutations = Cow::Borrowed(std::slice::from_ref(mutation));
-                    outcome =
-                        compaction.write(&Fact::Changed { namespace: namespace.id, mutations });
-                }
+                let mutations = Cow::Borrowed(std::slice::from_ref(mutation));
+                compaction.gather(&Fact::Changed { namespace: namespace.id, mutations });
             });
             drop(turn);
-            outcome?;
+            compaction.flush_if_due()?;
             // The lock is not fair; this gives whoever waits for it a chance.
             yield_now();
         }

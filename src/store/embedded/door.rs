@@ -1,6 +1,7 @@
 //! The verbs of the door, by turns and tickets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::task::yield_now;
 
@@ -46,9 +47,14 @@ impl Store for Embedded {
     ) -> Result<Option<Entry>, Error> {
         let shared = self.shared()?;
         let read = |turn: &mut Turn<'_>| turn.get(shared, key, view);
-        let Some((found, ticket)) = in_turn(shared, namespace, read)? else { return Ok(None) };
-        shared.commit.wait_read(ticket).await?;
-        Ok(found)
+        match in_turn(shared, namespace, read) {
+            Ok(Some((found, ticket))) => {
+                shared.commit.wait_read(ticket).await?;
+                Ok(found)
+            }
+            Ok(None) => nothing(shared, None).await,
+            Err(error) => Err(told(shared, error).await),
+        }
     }
 
     async fn get_many(
@@ -59,18 +65,22 @@ impl Store for Embedded {
     ) -> Result<Vec<Option<Entry>>, Error> {
         let shared = self.shared()?;
         let read = |turn: &mut Turn<'_>| turn.get_many(shared, keys, view);
-        match in_turn(shared, namespace, read)? {
-            None => Ok(vec![None; keys.len()]),
-            Some((found, ticket)) => {
+        match in_turn(shared, namespace, read) {
+            Ok(Some((found, ticket))) => {
                 shared.commit.wait_read(ticket).await?;
                 Ok(found)
             }
+            Ok(None) => nothing(shared, vec![None; keys.len()]).await,
+            Err(error) => Err(told(shared, error).await),
         }
     }
 
     async fn write(&self, namespace: &NamespaceName, batch: Batch) -> Result<Written, Error> {
         let shared = self.shared()?;
-        let ruled = rule(shared, namespace, &batch)?;
+        let ruled = match rule(shared, namespace, &batch) {
+            Ok(ruled) => ruled,
+            Err(error) => return Err(told(shared, error).await),
+        };
         shared.commit.wait(ruled.ticket).await?;
         let refused = ruled.outcomes.iter().position(Result::is_err);
         if let (true, Some(index)) = (batch.atomic, refused)
@@ -84,42 +94,53 @@ impl Store for Embedded {
 
     async fn scan(&self, namespace: &NamespaceName, scan: Scan) -> Result<Page, Error> {
         let shared = self.shared()?;
-        indexed(shared, namespace).await?;
-        let read = |turn: &mut Turn<'_>| {
-            turn.admit(1)?;
-            Ok(turn.index().then(|| turn.scan(shared, &scan)))
-        };
-        let Some(Some((entries, more, ticket))) = in_turn(shared, namespace, read)? else {
-            return Ok(Page::default());
-        };
-        shared.commit.wait_read(ticket).await?;
-        Ok(Page { entries, more })
+        let read = |turn: &mut Turn<'_>| turn.scan(shared, &scan);
+        match ordered(shared, namespace, read).await? {
+            None => nothing(shared, Page::default()).await,
+            Some((entries, more, ticket)) => {
+                shared.commit.wait_read(ticket).await?;
+                Ok(Page { entries, more })
+            }
+        }
     }
 
     async fn count(&self, namespace: &NamespaceName, prefix: &str) -> Result<u64, Error> {
         let shared = self.shared()?;
-        if !prefix.is_empty() {
-            indexed(shared, namespace).await?;
-        }
-        let read = |turn: &mut Turn<'_>| {
-            turn.admit(1)?;
-            Ok((prefix.is_empty() || turn.index()).then(|| turn.count(shared, prefix)))
+        let read = |turn: &mut Turn<'_>| turn.count(shared, prefix);
+        let counted = match prefix {
+            "" => {
+                let read = |turn: &mut Turn<'_>| turn.admit(1).map(|()| read(turn));
+                in_turn(shared, namespace, read)
+            }
+            _ => ordered(shared, namespace, read).await,
         };
-        let Some(Some((count, ticket))) = in_turn(shared, namespace, read)? else { return Ok(0) };
-        shared.commit.wait_read(ticket).await?;
-        Ok(count)
+        match counted {
+            Ok(Some((count, ticket))) => {
+                shared.commit.wait_read(ticket).await?;
+                Ok(count)
+            }
+            Ok(None) => nothing(shared, 0).await,
+            Err(error) => Err(told(shared, error).await),
+        }
     }
 
     async fn delete_prefix(&self, namespace: &NamespaceName, prefix: &str) -> Result<u64, Error> {
         let shared = self.shared()?;
-        in_turn(shared, namespace, |turn| turn.admit(1))?;
-        indexed(shared, namespace).await?;
+        if let Err(error) = in_turn(shared, namespace, |turn| turn.admit(1)) {
+            return Err(told(shared, error).await);
+        }
         let mut deletion = Deletion { prefix, after: None, deleted: 0, ticket: Ticket::Now };
         let mut slice = |turn: &mut Turn<'_>| {
             if turn.index() { deletion.slice(shared, turn) } else { Ok(true) }
         };
-        while in_turn(shared, namespace, &mut slice)?.unwrap_or(false) {
-            yield_now().await;
+        loop {
+            match in_turn(shared, namespace, &mut slice) {
+                Ok(Some(true)) => yield_now().await,
+                Ok(Some(false) | None) => break,
+                Err(error) if deletion.deleted == 0 => return Err(told(shared, error).await),
+                // Part of it was executed, which no other error says.
+                Err(_) => return Err(Error::OutcomeUnknown),
+            }
         }
         shared.commit.wait(deletion.ticket).await?;
         Ok(deletion.deleted)
@@ -131,7 +152,10 @@ impl Store for Embedded {
         spec: NamespaceSpec,
     ) -> Result<NamespaceInfo, Error> {
         let shared = self.shared()?;
-        let (info, ticket) = shared.registry.create(shared, name, spec)?;
+        let (info, ticket) = match shared.registry.create(shared, name, spec) {
+            Ok(created) => created,
+            Err(error) => return Err(told(shared, error).await),
+        };
         shared.commit.wait(ticket).await?;
         Ok(info)
     }
@@ -144,15 +168,19 @@ impl Store for Embedded {
         edit: impl Fn(&mut NamespaceSpec) + Send,
     ) -> Result<NamespaceInfo, Error> {
         let shared = self.shared()?;
-        let (info, ticket) = match shared.registry.find(name) {
-            Some(namespace) => shared.update(&namespace, etag, edit)?,
-            None if allow_missing && etag.is_some() => return Err(Error::EtagMismatch),
+        let updated = match shared.registry.find(name) {
+            Some(namespace) => shared.update(&namespace, etag, edit),
+            None if allow_missing && etag.is_some() => Err(Error::EtagMismatch),
             None if allow_missing => {
                 let mut spec = NamespaceSpec::default();
                 edit(&mut spec);
-                shared.registry.create(shared, name, spec)?
+                shared.registry.create(shared, name, spec)
             }
-            None => return Err(Error::NamespaceNotFound(name.as_str().to_owned())),
+            None => Err(Error::NamespaceNotFound(name.as_str().to_owned())),
+        };
+        let (info, ticket) = match updated {
+            Ok(updated) => updated,
+            Err(error) => return Err(told(shared, error).await),
         };
         shared.commit.wait(ticket).await?;
         self.settle_update(shared, name).await?;
@@ -161,7 +189,13 @@ impl Store for Embedded {
 
     async fn namespace(&self, name: &NamespaceName) -> Result<NamespaceInfo, Error> {
         let shared = self.shared()?;
-        with_existing(shared, name, |turn| turn.info())
+        match with_existing(shared, name, |turn| (turn.info(), turn.seen_all(shared))) {
+            Ok((info, ticket)) => {
+                shared.commit.wait_read(ticket.and(defined(shared))).await?;
+                Ok(info)
+            }
+            Err(error) => Err(told(shared, error).await),
+        }
     }
 
     async fn namespaces(
@@ -170,21 +204,37 @@ impl Store for Embedded {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<NamespaceInfo>, Error> {
-        let found = self.shared()?.registry.list(prefix, after, limit);
-        let info = |namespace: &Arc<Namespace>| Some(namespace.enter()?.info());
-        Ok(found.iter().filter_map(info).collect())
+        let shared = self.shared()?;
+        let found = shared.registry.list(prefix, after, limit);
+        let mut ticket = defined(shared);
+        let mut infos = Vec::with_capacity(found.len());
+        for namespace in found {
+            if let Some(mut turn) = namespace.enter() {
+                ticket = ticket.and(turn.seen_all(shared));
+                infos.push(turn.info());
+            }
+        }
+        shared.commit.wait_read(ticket).await?;
+        Ok(infos)
     }
 
     async fn delete_namespace(&self, name: &NamespaceName, force: bool) -> Result<u64, Error> {
         let shared = self.shared()?;
-        let (deleted, ticket) = shared.registry.drop_namespace(shared, name, force)?;
+        let (deleted, ticket) = match shared.registry.drop_namespace(shared, name, force) {
+            Ok(dropped) => dropped,
+            Err(error) => return Err(told(shared, error).await),
+        };
         shared.commit.wait(ticket).await?;
         Ok(deleted)
     }
 
     async fn clear_namespace(&self, name: &NamespaceName) -> Result<u64, Error> {
         let shared = self.shared()?;
-        let (cleared, ticket) = with_existing(shared, name, |turn| turn.clear(shared))??;
+        let cleared = with_existing(shared, name, |turn| turn.clear(shared));
+        let (cleared, ticket) = match cleared.and_then(|cleared| cleared) {
+            Ok(cleared) => cleared,
+            Err(error) => return Err(told(shared, error).await),
+        };
         shared.keeper.wake();
         shared.commit.wait(ticket).await?;
         Ok(cleared)
@@ -192,7 +242,10 @@ impl Store for Embedded {
 
     async fn namespace_stats(&self, name: &NamespaceName) -> Result<NamespaceStats, Error> {
         let shared = self.shared()?;
-        with_existing(shared, name, |turn| turn.stats())
+        match with_existing(shared, name, |turn| turn.stats()) {
+            Ok(stats) => Ok(stats),
+            Err(error) => Err(told(shared, error).await),
+        }
     }
 
     async fn stats(&self) -> Result<StoreStats, Error> {
@@ -291,17 +344,60 @@ fn with_existing<T>(
     turn.map(|mut turn| act(&mut turn)).ok_or_else(missing)
 }
 
-/// Waits until the namespace has its order of keys.
-async fn indexed(shared: &Shared, name: &NamespaceName) -> Result<(), Error> {
-    while !in_turn(shared, name, |turn| Ok(turn.index()))?.unwrap_or(true) {
-        yield_now().await;
+/// Takes a turn that needs the order of keys, once the namespace has it.
+async fn ordered<T>(
+    shared: &Arc<Shared>,
+    name: &NamespaceName,
+    act: impl Fn(&mut Turn<'_>) -> T,
+) -> Result<Option<T>, Error> {
+    let mut is_admitted = false;
+    loop {
+        let step = |turn: &mut Turn<'_>| {
+            if !std::mem::replace(&mut is_admitted, true) {
+                turn.admit(1)?;
+            }
+            Ok(turn.index().then(|| act(turn)))
+        };
+        match in_turn(shared, name, step) {
+            Ok(Some(None)) => yield_now().await,
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(told(shared, error).await),
+        }
     }
-    Ok(())
+}
+
+/// What an answer must wait for that tells which namespaces there are, and how they are defined.
+fn defined(shared: &Shared) -> Ticket {
+    Ticket::Durable(shared.registry.changed.load(Ordering::Acquire))
+}
+
+/// `answer`, which says that there is no namespace, once a power failure cannot make one of it.
+async fn nothing<T>(shared: &Arc<Shared>, answer: T) -> Result<T, Error> {
+    shared.commit.wait_read(defined(shared)).await?;
+    Ok(answer)
+}
+
+/// `error`, once a power failure cannot belie what it tells of namespaces.
+async fn told(shared: &Arc<Shared>, error: Error) -> Error {
+    let tells = matches!(
+        error,
+        Error::NamespaceNotFound(_)
+            | Error::NamespaceExists(_)
+            | Error::NamespaceNotEmpty(_)
+            | Error::EtagMismatch
+            | Error::TooManyNamespaces { .. }
+    );
+    match tells {
+        true => shared.commit.wait_read(defined(shared)).await.err().unwrap_or(error),
+        false => error,
+    }
 }
 
 /// Takes the turn of a batch, after making its namespace and room for it if need be.
 fn rule(shared: &Shared, name: &NamespaceName, batch: &Batch) -> Result<Ruled, Error> {
     let need = growth(&batch.commands);
+    let mut is_admitted = false;
     loop {
         let namespace = match shared.find(name)? {
             Some(namespace) => namespace,
@@ -309,10 +405,19 @@ fn rule(shared: &Shared, name: &NamespaceName, batch: &Batch) -> Result<Ruled, E
             None => shared.find_or_make(name)?,
         };
         if shared.budget.room() < need {
+            // Nobody pays for a write that is not let in.
+            if let Some(mut turn) = namespace.enter().filter(|_| !is_admitted) {
+                turn.may_write(shared)?;
+                turn.admit(batch.commands.len())?;
+                is_admitted = true;
+            }
             shared.make_room(&namespace, need);
         }
         if let Some(mut turn) = namespace.enter() {
-            return turn.write(shared, &batch.commands, batch.atomic);
+            return match is_admitted {
+                true => turn.rule(shared, &batch.commands, batch.atomic),
+                false => turn.write(shared, &batch.commands, batch.atomic),
+            };
         }
         std::thread::yield_now();
     }
@@ -361,7 +466,7 @@ impl Deletion<'_> {
         let commands: Vec<_> = found.into_iter().map(|(key, _)| delete(key)).collect();
         let ruled = turn.rule(shared, &commands, false)?;
         self.deleted += commands.len() as u64;
-        self.ticket = self.ticket.max(ruled.ticket);
+        self.ticket = self.ticket.and(ruled.ticket);
         Ok(more)
     }
 }

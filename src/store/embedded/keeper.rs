@@ -103,11 +103,14 @@ impl Shared {
         }
         let cleanup = self.settings.read().cleanup_interval;
         let sweeping = rounds.swept.is_none_or(|swept| swept.elapsed() >= cleanup);
-        if sweeping {
-            rounds.swept = Some(Instant::now());
-        }
+        let mut is_swept = true;
         for namespace in self.registry.all() {
-            self.keep_namespace(&namespace, sweeping);
+            is_swept &= !sweeping || self.sweep(&namespace);
+            self.keep_namespace(&namespace);
+        }
+        if sweeping {
+            // What is left over is swept in the next round, not after the next interval.
+            rounds.swept = is_swept.then(Instant::now);
         }
         repeat(|| self.shrink());
         if self.wants_compaction() {
@@ -123,18 +126,22 @@ impl Shared {
         self.log.maintain(self.clock.now());
     }
 
-    pub(super) fn keep_namespace(&self, namespace: &Namespace, sweeping: bool) {
-        if sweeping {
-            repeat(|| namespace.enter().is_some_and(|mut turn| turn.sweep(self)));
-        }
+    /// Removes what has expired; false if there is more of it than one round's share.
+    fn sweep(&self, namespace: &Namespace) -> bool {
+        repeat(|| namespace.enter().is_some_and(|mut turn| turn.sweep(self)))
+    }
+
+    fn keep_namespace(&self, namespace: &Namespace) {
         repeat(|| namespace.enter().is_some_and(|mut turn| turn.shed(self)));
         repeat(|| namespace.enter().is_some_and(|mut turn| turn.log_image(self)));
         repeat(|| {
             namespace.enter().is_some_and(|mut turn| turn.state.engine.defragment(DEFRAGMENT_BYTES))
         });
-        let garbage: Option<Garbage> =
-            namespace.enter().and_then(|mut turn| turn.state.engine.take_garbage());
-        drop(garbage);
+        let take = || namespace.enter().and_then(|mut turn| turn.state.engine.take_garbage());
+        // Dropped here, outside the turn.
+        while let Some(garbage) = take() {
+            drop::<Garbage>(garbage);
+        }
     }
 
     /// Whether the log has become worth writing anew.
@@ -147,8 +154,12 @@ impl Shared {
         if failures > 0 && age < BACKOFF_MILLIS << (failures - 1).min(BACKOFF_DOUBLINGS_MAX) {
             return false;
         }
-        let settings = self.settings.read();
-        let interval = u64::try_from(settings.compaction_interval.as_millis()).unwrap_or(u64::MAX);
+        // Copied: no namespace may be entered while the settings are held.
+        let (interval, records_max) = {
+            let settings = self.settings.read();
+            (settings.compaction_interval, settings.wal_records_max)
+        };
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
         let keys = || -> u64 {
             let namespaces = self.registry.all();
             let keys = |n: &Arc<Namespace>| n.enter().map_or(0, |turn| turn.usage().keys);
@@ -156,17 +167,19 @@ impl Shared {
         };
         let records = stats.records_since_compaction;
         (records > 0 && age >= interval)
-            || (records >= settings.wal_records_max && records / 2 >= keys())
+            || (records >= records_max && records / 2 >= keys())
             || stats.bytes > 2 * self.budget.used() + SLACK_BYTES
     }
 }
 
-/// Does `slice` until it has nothing more to do, or its share of the round is over.
-fn repeat(mut slice: impl FnMut() -> bool) {
+/// Does `slice` until it has nothing more to do, or its share of the round is over; true: the
+/// former.
+fn repeat(mut slice: impl FnMut() -> bool) -> bool {
     for _ in 0..SLICES_MAX {
         if !slice() {
-            return;
+            return true;
         }
         std::thread::yield_now();
     }
+    false
 }

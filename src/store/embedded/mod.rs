@@ -68,6 +68,9 @@ pub enum ReplayError {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] wal::Error),
+    /// The system has no thread to give.
+    #[error("cannot start a thread of the store")]
+    Thread(#[from] std::io::Error),
     /// The settings that were kept cannot be put in force.
     #[error("{0}")]
     Settings(String),
@@ -132,7 +135,7 @@ impl Embedded {
         };
         *inner.settings.write() = settings.clone();
         let shared = Shared::new(inner.clock.clone(), log, settings, inner.namespaces_max, loaded);
-        *inner.threads.lock() = vec![shared.spawn_log_thread(), shared.spawn_keeper()];
+        *inner.threads.lock() = vec![shared.spawn_log_thread()?, shared.spawn_keeper()?];
         assert!(inner.shared.set(shared).is_ok(), "a log is replayed once");
         Ok(report)
     }

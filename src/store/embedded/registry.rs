@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -19,6 +20,8 @@ pub(super) struct Registry {
     /// Held while namespaces come and go; guards what they are numbered by.
     numbers: Mutex<Numbers>,
     namespaces_max: usize,
+    /// Where in the log namespaces last came, went or were changed.
+    pub(super) changed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -35,7 +38,8 @@ impl Registry {
         last_dropped: Option<(NamespaceId, Version)>,
     ) -> Registry {
         let numbers = Mutex::new(Numbers { next, last_dropped });
-        Registry { names: RwLock::default(), numbers, namespaces_max }
+        let changed = AtomicU64::new(0);
+        Registry { names: RwLock::default(), numbers, namespaces_max, changed }
     }
 
     /// Takes over a namespace that was found in the log.
@@ -145,6 +149,7 @@ impl Registry {
         };
         numbers.next = numbers.next.checked_add(1).expect("four billion namespaces suffice");
         let lsn = shared.append(&Fact::Defined(std::borrow::Cow::Borrowed(&definition)));
+        self.changed.fetch_max(lsn, Ordering::AcqRel);
         let namespace = Namespace::new(shared, Resident::new(definition));
         self.names.write().insert(name.clone(), Arc::clone(&namespace));
         (namespace, Ticket::Durable(lsn))
@@ -171,6 +176,7 @@ impl Registry {
         }
         let version = turn.end(shared);
         let lsn = shared.append(&Fact::Dropped { namespace: namespace.id, version });
+        self.changed.fetch_max(lsn, Ordering::AcqRel);
         let (id, floor) = numbers.last_dropped.unwrap_or((namespace.id, version));
         numbers.last_dropped = Some((id.max(namespace.id), floor.max(version)));
         self.names.write().remove(name);
@@ -223,6 +229,7 @@ fn redefine(shared: &Shared, turn: &mut Turn<'_>, edit: impl Fn(&mut NamespaceSp
         ..before.clone()
     };
     let lsn = shared.append(&Fact::Defined(std::borrow::Cow::Borrowed(&definition)));
+    shared.registry.changed.fetch_max(lsn, Ordering::AcqRel);
     turn.define(shared, definition);
     Ticket::Durable(lsn.max(shared.log.appended()))
 }

@@ -1,5 +1,6 @@
 //! What all namespaces have in common.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -89,7 +90,9 @@ impl Shared {
         if self.log.is_full() {
             return Err(Error::DiskFull);
         }
-        if self.log.appended() - self.log.written() > BACKLOG_BYTES_MAX {
+        // In this order: what is written later may be more than what was appended before.
+        let written = self.log.written();
+        if self.log.appended().saturating_sub(written) > BACKLOG_BYTES_MAX {
             return Err(Error::Overloaded { retry_after: BACKLOG_RETRY });
         }
         Ok(())
@@ -142,12 +145,12 @@ impl Shared {
         self.commit.stop();
     }
 
-    pub(super) fn spawn_log_thread(self: &Arc<Self>) -> thread::JoinHandle<()> {
+    pub(super) fn spawn_log_thread(self: &Arc<Self>) -> io::Result<thread::JoinHandle<()>> {
         let commit = Arc::clone(&self.commit);
         spawn("pykv-log", move || commit.run())
     }
 
-    pub(super) fn spawn_keeper(self: &Arc<Self>) -> thread::JoinHandle<()> {
+    pub(super) fn spawn_keeper(self: &Arc<Self>) -> io::Result<thread::JoinHandle<()>> {
         let shared = Arc::clone(self);
         spawn("pykv-keeper", move || shared.keeper.run(&shared))
     }
@@ -221,7 +224,26 @@ impl Shared {
     }
 }
 
-pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.expect("the system has room for one more thread")
+/// A thread without which the store would be half dead: if it panics, the process ends, and the
+/// next start recovers.
+pub(super) fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let guarded = || {
+        let _guard = AbortOnPanic;
+        work();
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(guarded)
+}
+
+/// Ends the process where a panic would leave things apart that belong together.
+pub(super) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! A turn: rule, log, apply; and what an answer must wait for.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::commit::Ticket;
 use super::namespace::{Turn, Unsynced};
-use super::shared::Shared;
+use super::shared::{AbortOnPanic, Shared};
 use crate::engine::{Command, Entry, Outcome, Refusal, Scan, View};
 use crate::model::{Change, Durability, Fact, Key, Mutation, UnixMillis, Version};
 use crate::store::Error;
@@ -23,6 +24,12 @@ const INDEX_ENTRIES_MAX: usize = 1024;
 /// Bytes of entries logged in one turn when a namespace begins to be logged.
 const IMAGE_BYTES: usize = 256 << 10;
 
+/// When a touch may come back that met a namespace on its way into the log.
+const IMAGE_RETRY: Duration = Duration::from_millis(100);
+
+/// An entry that expires this soon may be gone before its write is on disk.
+const SOON_MILLIS: u64 = 60_000;
+
 /// What came of a turn.
 #[derive(Debug)]
 pub(super) struct Ruled {
@@ -31,14 +38,14 @@ pub(super) struct Ruled {
     pub(super) ticket: Ticket,
 }
 
-/// A panic between log and engine would leave them apart: better no process than that one.
-struct Together;
-
-impl Drop for Together {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
+/// Whether a reader may meet an absence that this change has caused.
+fn removes(change: &Change<'_>, now: UnixMillis) -> bool {
+    let soon = |deadline: &Option<UnixMillis>| {
+        deadline.is_some_and(|deadline| deadline.millis_since(now) < SOON_MILLIS)
+    };
+    match change {
+        Change::Remove { .. } | Change::Clear => true,
+        Change::Set { deadline, .. } | Change::Touch { deadline, .. } => soon(deadline),
     }
 }
 
@@ -61,9 +68,11 @@ impl Turn<'_> {
         commands: &[Command],
         atomic: bool,
     ) -> Result<Ruled, Error> {
-        shared.may_change()?;
-        if self.durability() != Durability::Memory {
-            shared.may_log()?;
+        self.may_write(shared)?;
+        let touches = |command: &Command| matches!(command, Command::Touch { .. });
+        if self.state.imaging.is_some() && commands.iter().any(touches) {
+            // A touch is logged without its value, which is not in the log yet.
+            return Err(Error::Overloaded { retry_after: IMAGE_RETRY });
         }
         let now = shared.clock.now();
         let state = &mut *self.state;
@@ -78,12 +87,18 @@ impl Turn<'_> {
         Ok(Ruled { outcomes: decision.outcomes, committed: decision.committed, ticket })
     }
 
+    /// Whether this namespace may be written to now.
+    pub(super) fn may_write(&self, shared: &Shared) -> Result<(), Error> {
+        shared.may_change()?;
+        match self.durability() {
+            Durability::Memory => Ok(()),
+            Durability::Async | Durability::Sync => shared.may_log(),
+        }
+    }
+
     /// Empties the namespace; returns how many entries went.
     pub(super) fn clear(&mut self, shared: &Shared) -> Result<(u64, Ticket), Error> {
-        shared.may_change()?;
-        if self.durability() != Durability::Memory {
-            shared.may_log()?;
-        }
+        self.may_write(shared)?;
         let keys = self.live_keys(shared);
         let version = self.state.engine.version().next();
         let ticket = self.carry_out(shared, &[Mutation { version, change: Change::Clear }]);
@@ -125,7 +140,7 @@ impl Turn<'_> {
     /// Logs and applies facts, in one step for everybody else.
     fn carry_out(&mut self, shared: &Shared, mutations: &[Mutation<'_>]) -> Ticket {
         let Some(last) = mutations.last() else { return self.seen_all(shared) };
-        let together = Together;
+        let together = AbortOnPanic;
         let durability = self.durability();
         let lsn = match durability {
             Durability::Memory => None,
@@ -141,11 +156,7 @@ impl Turn<'_> {
         self.settle(shared);
         match (durability, lsn) {
             (Durability::Sync, Some(lsn)) => {
-                let removes = |mutation: &Mutation<'_>| match mutation.change {
-                    Change::Remove { .. } | Change::Clear => true,
-                    Change::Set { .. } | Change::Touch { .. } => false,
-                };
-                if mutations.iter().any(removes) {
+                if mutations.iter().any(|mutation| removes(&mutation.change, shared.clock.now())) {
                     self.state.removal = lsn;
                 }
                 let first = mutations[0].version;
@@ -190,6 +201,14 @@ impl Turn<'_> {
     /// What an answer must wait for that tells of an entry with `version`.
     fn seen(&mut self, shared: &Shared, version: Version) -> Ticket {
         let durable = shared.log.durable();
+        let reserve = self.state.reserve;
+        if let Some((_, lsn)) = reserve.coming
+            && self.durability() != Durability::Sync
+            && version > reserve.through
+            && lsn > durable
+        {
+            return Ticket::Durable(lsn);
+        }
         let unsynced = &mut self.state.unsynced;
         while unsynced.front().is_some_and(|turn| turn.lsn <= durable) {
             unsynced.pop_front();
@@ -199,6 +218,11 @@ impl Turn<'_> {
         turn.map_or(Ticket::Now, |turn| Ticket::Durable(turn.lsn))
     }
 
+    /// Whether nothing in the namespace waits for the disk.
+    fn is_settled(&self) -> bool {
+        self.state.unsynced.is_empty() && self.state.reserve.coming.is_none()
+    }
+
     /// What an answer must wait for that tells of an absence.
     fn missed(&self, shared: &Shared) -> Ticket {
         let removal = self.state.removal;
@@ -206,9 +230,9 @@ impl Turn<'_> {
     }
 
     /// What an answer must wait for that tells of the whole namespace.
-    fn seen_all(&mut self, shared: &Shared) -> Ticket {
+    pub(super) fn seen_all(&mut self, shared: &Shared) -> Ticket {
         let last = self.state.unsynced.back().map(|turn| turn.last);
-        last.map_or(Ticket::Now, |version| self.seen(shared, version))
+        self.seen(shared, last.unwrap_or(self.state.engine.version()))
     }
 
     pub(super) fn get(
@@ -220,7 +244,7 @@ impl Turn<'_> {
         self.admit(1)?;
         let found = self.state.engine.get(key.as_str(), view, shared.clock.now());
         let ticket = match &found {
-            Some(_) if self.state.unsynced.is_empty() => Ticket::Now,
+            Some(_) if self.is_settled() => Ticket::Now,
             Some(entry) => self.seen(shared, entry.version),
             None => self.missed(shared),
         };
@@ -236,13 +260,13 @@ impl Turn<'_> {
         self.admit(keys.len())?;
         let now = shared.clock.now();
         let found = self.state.engine.get_many(keys.iter().map(Key::as_str), view, now);
-        if self.state.unsynced.is_empty() {
+        if self.is_settled() {
             return Ok((found, Ticket::Now));
         }
         let newest = found.iter().flatten().map(|entry| entry.version).max();
         let seen = newest.map_or(Ticket::Now, |version| self.seen(shared, version));
         let complete = found.iter().all(Option::is_some);
-        let ticket = if complete { seen } else { seen.max(self.missed(shared)) };
+        let ticket = if complete { seen } else { seen.and(self.missed(shared)) };
         Ok((found, ticket))
     }
 
