@@ -185,7 +185,7 @@ fn every_slice_of_a_deletion_is_as_safe_as_it_should_be() {
         home.stop_syncing();
         let mut deletion = pin!(home.store().delete_prefix(&name, "k"));
         // The first slice reserves versions, and is on disk before the others are taken.
-        poll_fn(|cx| Poll::Ready(assert!(deletion.as_mut().poll(cx).is_pending()))).await;
+        assert!(poll_fn(|cx| Poll::Ready(deletion.as_mut().poll(cx).is_pending())).await);
         home.sync();
         let done = poll_fn(|cx| Poll::Ready(deletion.as_mut().poll(cx).is_ready())).await;
         if !done && waits(&mut deletion).await {
