@@ -58,12 +58,15 @@ where
 
 /// The services. The three of the schema have places of their own, because a router costs as much
 /// as a lookup in the store; the others are asked for rarely.
+/// A clone is one count: each request takes one.
 #[derive(Clone)]
-pub(super) struct Services {
+pub(super) struct Services(Arc<All>);
+
+struct All {
     key_value: KeyValueServiceServer<KeyValue<Embedded>>,
     namespaces: NamespaceServiceServer<Namespaces<Embedded>>,
     admin: AdminServiceServer<Admin<Embedded>>,
-    others: Arc<[Named]>,
+    others: Vec<Named>,
 }
 
 impl Services {
@@ -89,7 +92,7 @@ impl Services {
         let namespaces = Namespaces::new(store.clone()).into_server();
         let admin = Admin::new(store.clone(), facts).into_server();
         let others = others(readiness)?;
-        Ok(Services { key_value, namespaces, admin, others })
+        Ok(Services(Arc::new(All { key_value, namespaces, admin, others })))
     }
 }
 
@@ -100,7 +103,7 @@ fn named<S: NamedService + Handler + 'static>(service: S) -> Named {
     (S::NAME, Box::new(service))
 }
 
-fn others(readiness: &Readiness) -> Result<Arc<[Named]>, Error> {
+fn others(readiness: &Readiness) -> Result<Vec<Named>, Error> {
     let known = [
         <KeyValueServiceServer<KeyValue<Embedded>> as NamedService>::NAME,
         <NamespaceServiceServer<Namespaces<Embedded>> as NamedService>::NAME,
@@ -125,7 +128,7 @@ fn others(readiness: &Readiness) -> Result<Arc<[Named]>, Error> {
     let v1: ServerReflectionServer<_> = reflection().build_v1().map_err(Error::Reflection)?;
     let v1alpha: v1alpha::ServerReflectionServer<_> =
         reflection().build_v1alpha().map_err(Error::Reflection)?;
-    Ok(Arc::from(vec![named(health), named(v1), named(v1alpha)]))
+    Ok(vec![named(health), named(v1), named(v1alpha)])
 }
 
 impl Service<Request<Body>> for Services {
@@ -141,10 +144,10 @@ impl Service<Request<Body>> for Services {
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         let service = path.split_once('/').map_or("", |(service, _method)| service);
         Reworded(match service {
-            "pykv.v1.KeyValueService" => self.key_value.call(request),
-            "pykv.v1.NamespaceService" => self.namespaces.call(request),
-            "pykv.v1.AdminService" => self.admin.call(request),
-            other => match self.others.iter().find(|(name, _)| *name == other) {
+            "pykv.v1.KeyValueService" => self.0.key_value.clone().call(request),
+            "pykv.v1.NamespaceService" => self.0.namespaces.clone().call(request),
+            "pykv.v1.AdminService" => self.0.admin.clone().call(request),
+            other => match self.0.others.iter().find(|(name, _)| *name == other) {
                 Some((_, handler)) => handler.handle(request),
                 None => Box::pin(ready(Ok(nobody(&request)))),
             },

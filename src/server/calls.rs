@@ -1,21 +1,17 @@
 //! What surrounds every gRPC call: its count, its deadline, and what happens when the service fails.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ahash::AHashMap;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
-use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
 use super::answers;
+use super::guard::{Answering, refuse};
 use super::readiness::{Phase, Readiness};
 use super::reply::{Call, Reply};
 use crate::telemetry::{self, Kind, Method};
@@ -56,17 +52,22 @@ where
         is_grpc(request.headers())
     }
 
-    /// Answers one request.
-    pub fn call(&self, request: Request<Body>) -> impl Future<Output = Response<Reply>> + use<S> {
-        let inner = self.inner.clone();
-        let call = is_grpc(request.headers()).then(|| self.rules.begin(&request));
-        async move {
-            match call {
-                None => guarded_plain(inner, request).await,
-                Some(Ok(call)) => guarded(inner, request, call).await,
-                Some(Err(refused)) => *refused,
-            }
-        }
+    /// Answers one request. The service must be ready at any time, as those of tonic are.
+    pub fn call(
+        &self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + use<S> {
+        self.answer(request)
+    }
+
+    pub(super) fn answer(&self, request: Request<Body>) -> Answering<S::Future> {
+        let call = match is_grpc(request.headers()).then(|| self.rules.begin(&request)) {
+            None => None,
+            Some(Ok(call)) => Some(call),
+            Some(Err(refused)) => return Answering::there(*refused),
+        };
+        let mut inner = self.inner.clone();
+        Answering::working(call, move || inner.call(request))
     }
 }
 
@@ -82,10 +83,10 @@ impl Rules {
         call.deadline = limit.and_then(|limit| call.started.checked_add(limit));
 
         if limit == Some(Duration::ZERO) {
-            return Err(Box::new(refuse(call, answers::deadline_exceeded())));
+            return Err(Box::new(refuse(Some(call), &answers::deadline_exceeded())));
         }
         if self.readiness.phase() >= Phase::Draining {
-            return Err(Box::new(refuse(call, answers::shutting_down())));
+            return Err(Box::new(refuse(Some(call), &answers::shutting_down())));
         }
         Ok(call)
     }
@@ -115,83 +116,6 @@ fn timeout(text: &[u8]) -> Option<Duration> {
         b'n' => Some(Duration::from_nanos(count)),
         _ => None,
     }
-}
-
-/// Why the answer does not come from the service.
-enum Failure {
-    Panicked,
-    Late,
-}
-
-/// Runs the service under a deadline. The timer is made only if the service has to wait.
-async fn attempt<S>(
-    mut inner: S,
-    request: Request<Body>,
-    deadline: Option<Instant>,
-) -> Result<Response<Body>, Failure>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    let answer = async move {
-        let Ok(()) = poll_fn(|cx| inner.poll_ready(cx)).await;
-        let Ok(response) = inner.call(request).await;
-        response
-    };
-    let mut answer = pin!(answer);
-    let mut timer: Option<Pin<Box<tokio::time::Sleep>>> = None;
-    poll_fn(|cx| {
-        // First the time: a call whose deadline came together with its body is not begun.
-        if let Some(timer) = &mut timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(Failure::Late));
-        }
-        match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-            Err(_) => return Poll::Ready(Err(Failure::Panicked)),
-            Ok(Poll::Ready(response)) => return Poll::Ready(Ok(response)),
-            Ok(Poll::Pending) => {}
-        }
-        let Some(deadline) = deadline else { return Poll::Pending };
-        timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())))
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(Failure::Late))
-    })
-    .await
-}
-
-async fn guarded<S>(inner: S, request: Request<Body>, mut call: Call) -> Response<Reply>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    match attempt(inner, request, call.deadline).await {
-        Ok(response) => {
-            if call.note(response.headers()) {
-                drop(call);
-                return response.map(Reply::plain);
-            }
-            response.map(|body| Reply::watched(body, call))
-        }
-        Err(Failure::Panicked) => refuse(call, answers::internal()),
-        Err(Failure::Late) => refuse(call, answers::deadline_exceeded()),
-    }
-}
-
-async fn guarded_plain<S>(inner: S, request: Request<Body>) -> Response<Reply>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    let status = http::StatusCode::INTERNAL_SERVER_ERROR;
-    let failed = |_| answers::plain_error(status, "INTERNAL", "the server failed on this request");
-    attempt(inner, request, None).await.unwrap_or_else(failed).map(Reply::plain)
-}
-
-/// Ends `call` with a status alone.
-fn refuse(mut call: Call, status: Status) -> Response<Reply> {
-    let response = status.into_http::<Body>();
-    call.note(response.headers());
-    response.map(Reply::plain)
 }
 
 #[cfg(test)]

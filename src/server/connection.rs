@@ -19,6 +19,7 @@ use tower::Service;
 
 use super::calls::Calls;
 use super::cork::{Cork, Progress};
+use super::guard::Answering;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
 use super::reply::Reply;
@@ -99,23 +100,14 @@ where
         .await;
     }
 
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + Send + use<S> {
+    fn answer(&self, request: Request<Incoming>) -> Answering<S::Future> {
         let request = request.map(Body::new);
         let own = routes::own(&request, &self.readiness, self.metrics.as_ref()).or_else(|| {
             (!self.calls.is_call(&request)).then(|| routes::turned_away(&self.readiness)).flatten()
         });
-        let answer = match own {
-            Some(response) => Err(response),
-            None => Ok(self.calls.call(request)),
-        };
-        async move {
-            Ok(match answer {
-                Ok(call) => call.await,
-                Err(response) => response.map(Reply::plain),
-            })
+        match own {
+            Some(response) => Answering::there(response.map(Reply::plain)),
+            None => self.calls.answer(request),
         }
     }
 }

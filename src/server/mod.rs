@@ -24,6 +24,7 @@ mod calls;
 mod connection;
 mod cork;
 mod door;
+mod guard;
 pub mod health;
 mod limits;
 mod readiness;

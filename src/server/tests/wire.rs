@@ -34,7 +34,7 @@ async fn answer_unreached(timeout: &str, readiness: Readiness) -> Status {
         .body(Body::empty())
         .unwrap();
     let calls = Calls::new(service, readiness, Duration::from_secs(1));
-    Status::from_header_map(calls.call(request).await.headers()).unwrap()
+    Status::from_header_map(calls.call(request).await.unwrap().headers()).unwrap()
 }
 
 #[tokio::test]

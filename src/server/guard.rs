@@ -1,0 +1,113 @@
+//! An answer on its way: guarded against panics and against taking too long.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Response, StatusCode};
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::answers;
+use super::reply::{Call, Reply};
+
+pin_project! {
+    /// The answer to one request. A future of its own instead of `async` blocks inside one another:
+    /// those would be ten times as large, and are moved several times on their way to their task.
+    #[project = Step]
+    pub(super) enum Answering<F> {
+        /// The service works on it.
+        Working {
+            #[pin]
+            answer: F,
+            // What is counted; none for a request that is no gRPC call.
+            call: Option<Call>,
+            // Made only if the service has to wait.
+            timer: Option<Pin<Box<Sleep>>>,
+        },
+        /// It did not need the service.
+        There {
+            response: Option<Response<Reply>>,
+        },
+    }
+}
+
+impl<F> Answering<F> {
+    /// An answer that is there already.
+    pub(super) fn there(response: Response<Reply>) -> Self {
+        Answering::There { response: Some(response) }
+    }
+
+    /// The answer that `begin` begins, as part of `call`.
+    pub(super) fn working(call: Option<Call>, begin: impl FnOnce() -> F) -> Self {
+        match catch_unwind(AssertUnwindSafe(begin)) {
+            Ok(answer) => Answering::Working { answer, call, timer: None },
+            Err(_) => Answering::there(panicked(call)),
+        }
+    }
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Reply>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (answer, call, timer) = match self.project() {
+            Step::Working { answer, call, timer } => (answer, call, timer),
+            Step::There { response } => {
+                return Poll::Ready(Ok(response.take().expect("an answer is asked for once")));
+            }
+        };
+        // First the time: a call whose deadline came together with its body is not begun.
+        if let Some(timer) = timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Ok(late(call.take())));
+        }
+        match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
+            Err(_) => return Poll::Ready(Ok(panicked(call.take()))),
+            Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(done(response, call.take()))),
+            Ok(Poll::Pending) => {}
+        }
+        let Some(deadline) = call.as_ref().and_then(|call| call.deadline) else {
+            return Poll::Pending;
+        };
+        let timer =
+            timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        timer.as_mut().poll(cx).map(|()| Ok(late(call.take())))
+    }
+}
+
+fn done(response: Response<Body>, call: Option<Call>) -> Response<Reply> {
+    let Some(mut call) = call else { return response.map(Reply::plain) };
+    if call.note(response.headers()) {
+        return response.map(Reply::plain);
+    }
+    response.map(|body| Reply::watched(body, call))
+}
+
+fn late(call: Option<Call>) -> Response<Reply> {
+    refuse(call, &answers::deadline_exceeded())
+}
+
+fn panicked(call: Option<Call>) -> Response<Reply> {
+    refuse(call, &answers::internal())
+}
+
+/// Ends `call` with a status alone; a request that is no call fails as the web does.
+pub(super) fn refuse(call: Option<Call>, status: &Status) -> Response<Reply> {
+    let Some(mut call) = call else {
+        let text = "the server failed on this request";
+        let failed = StatusCode::INTERNAL_SERVER_ERROR;
+        return answers::plain_error(failed, "INTERNAL", text).map(Reply::plain);
+    };
+    let response = status.clone().into_http::<Body>();
+    call.note(response.headers());
+    response.map(Reply::plain)
+}
