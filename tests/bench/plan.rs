@@ -1,0 +1,162 @@
+//! What is measured, and what is asked of it.
+
+use std::fmt;
+
+use super::load::{Shape, Work};
+use super::requests::{
+    VALUE_BYTES, etcd_requests, memcached_requests, pykv_requests, redis_requests,
+};
+use super::servers::Server;
+use super::template::Keys;
+
+/// The namespaces of the measured server, by how safe their writes are, and one of large values.
+pub(crate) const MEMORY: &str = "bench-memory";
+pub(crate) const ASYNC: &str = "bench-async";
+pub(crate) const SYNC: &str = "bench-sync";
+pub(crate) const LARGE: &str = "bench-large";
+pub(crate) const LARGE_VALUE_BYTES: usize = 4096;
+
+/// One server under one kind of load.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    /// The work and its shape; with the server this names the cell.
+    pub(crate) row: &'static str,
+    pub(crate) server: Server,
+    pub(crate) shape: Shape,
+    pub(crate) work: Work,
+}
+
+/// Names a cell.
+pub(crate) type Name = (&'static str, Server);
+
+/// What two cells are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The server's CPU by operation.
+    Cpu,
+    /// Operations in a second.
+    Rate,
+    /// Resident memory by entry.
+    Memory,
+    /// From the start of the process until it is ready.
+    Recovery,
+}
+
+impl Measure {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Measure::Cpu => "CPU/op",
+            Measure::Rate => "op/s",
+            Measure::Memory => "bytes/entry",
+            Measure::Recovery => "seconds",
+        }
+    }
+}
+
+/// What a ratio must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    pub(crate) fn holds(self, ratio: f64) -> bool {
+        match self {
+            Bound::AtMost(most) => ratio <= most,
+            Bound::AtLeast(least) => ratio >= least,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::AtMost(most) => write!(f, "<= {most:.2}"),
+            Bound::AtLeast(least) => write!(f, ">= {least:.2}"),
+        }
+    }
+}
+
+/// A ratio of two cells and what it must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) measure: Measure,
+    pub(crate) of: Name,
+    pub(crate) to: Name,
+    pub(crate) bound: Bound,
+}
+
+pub(crate) const GET_1X32: &str = "Get, 1x32";
+const GET_32X1: &str = "Get, 32x1";
+const GET_LARGE: &str = "Get 4 KiB, 1x32";
+const SET_MEMORY: &str = "Set MEMORY, 1x32";
+const SET_ASYNC: &str = "Set ASYNC, 1x32";
+const SET_SYNC: &str = "Set SYNC, 1x32";
+const SET_MEMORY_1X256: &str = "Set MEMORY, 1x256";
+const SET_SYNC_1X256: &str = "Set SYNC, 1x256";
+const SET_SYNC_256X1: &str = "Set SYNC, 256x1";
+const BATCH_GET: &str = "BatchGet of 100, 1x8";
+const BATCH_WRITE: &str = "BatchWrite of 100 MEMORY, 1x8";
+pub(crate) const MILLION: &str = "1 M entries";
+pub(crate) const MILLION_TTL: &str = "1 M entries with TTL";
+pub(crate) const MILLION_BACK: &str = "1 M sets recovered";
+
+/// Every load, over `keys` entries, `large_keys` of them large.
+pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
+    use Server::{EchoBare, EchoPlain, Etcd, Memcached, Pykv, Redis, RedisAlways};
+    let shape = |connections, outstanding| Shape { connections, outstanding };
+    let (one, many, wide) = (shape(1, 32), shape(32, 1), shape(1, 8));
+    let get = || pykv_requests::get(SYNC, VALUE_BYTES);
+    let set = |namespace| pykv_requests::set(namespace, VALUE_BYTES);
+    let cell = |row, server, shape, work: Work| {
+        let count = if row == GET_LARGE { large_keys } else { keys };
+        Cell { row, server, shape, work: work.over(Keys::Random { count }) }
+    };
+    vec![
+        cell(GET_1X32, Pykv, one, get()),
+        cell(GET_1X32, EchoPlain, one, get()),
+        cell(GET_1X32, EchoBare, one, get()),
+        cell(GET_1X32, Etcd, one, etcd_requests::range()),
+        cell(GET_32X1, Pykv, many, get()),
+        cell(GET_32X1, Redis, many, redis_requests::get()),
+        cell(GET_32X1, Memcached, many, memcached_requests::get()),
+        cell(GET_LARGE, Pykv, one, pykv_requests::get(LARGE, LARGE_VALUE_BYTES)),
+        cell(SET_MEMORY, Pykv, one, set(MEMORY)),
+        cell(SET_ASYNC, Pykv, one, set(ASYNC)),
+        cell(SET_SYNC, Pykv, one, set(SYNC)),
+        cell(SET_SYNC, Etcd, one, etcd_requests::put()),
+        cell(SET_MEMORY_1X256, Pykv, shape(1, 256), set(MEMORY)),
+        cell(SET_SYNC_1X256, Pykv, shape(1, 256), set(SYNC)),
+        cell(SET_SYNC_256X1, Pykv, shape(256, 1), set(SYNC)),
+        cell(SET_SYNC_256X1, RedisAlways, shape(256, 1), redis_requests::set()),
+        cell(BATCH_GET, Pykv, wide, pykv_requests::batch_get(MEMORY)),
+        cell(BATCH_GET, Redis, wide, redis_requests::mget()),
+        cell(BATCH_WRITE, Pykv, wide, pykv_requests::batch_write(MEMORY)),
+        cell(BATCH_WRITE, Redis, wide, redis_requests::mset()),
+    ]
+}
+
+/// What is promised, as ratios.
+pub(crate) fn targets() -> Vec<Target> {
+    use Bound::{AtLeast, AtMost};
+    use Measure::{Cpu, Memory, Rate, Recovery};
+    use Server::{EchoBare, EchoPlain, Etcd, Pykv, Redis, RedisAlways, RedisEverysec};
+    let target = |measure, of, to, bound| Target { measure, of: (of, Pykv), to, bound };
+    vec![
+        target(Cpu, GET_1X32, (GET_1X32, EchoPlain), AtMost(0.40)),
+        target(Cpu, GET_1X32, (GET_1X32, EchoBare), AtMost(1.25)),
+        target(Cpu, GET_1X32, (GET_1X32, Etcd), AtMost(0.05)),
+        target(Cpu, GET_32X1, (GET_32X1, Redis), AtMost(2.0)),
+        target(Cpu, GET_LARGE, (GET_1X32, Pykv), AtMost(1.35)),
+        target(Cpu, SET_MEMORY, (GET_1X32, Pykv), AtMost(1.3)),
+        target(Cpu, SET_ASYNC, (SET_MEMORY, Pykv), AtMost(1.2)),
+        target(Rate, SET_SYNC_1X256, (SET_MEMORY_1X256, Pykv), AtLeast(0.8)),
+        target(Rate, SET_SYNC_256X1, (SET_SYNC_256X1, RedisAlways), AtLeast(0.95)),
+        target(Rate, SET_SYNC, (SET_SYNC, Etcd), AtLeast(5.0)),
+        target(Cpu, BATCH_GET, (BATCH_GET, Redis), AtMost(0.40)),
+        target(Memory, MILLION, (MILLION, RedisEverysec), AtMost(0.85)),
+        target(Memory, MILLION_TTL, (MILLION_TTL, Redis), AtMost(0.5)),
+        target(Recovery, MILLION_BACK, (MILLION_BACK, RedisEverysec), AtMost(0.35)),
+    ]
+}
