@@ -12,6 +12,7 @@ impl Engine {
     /// a log over a snapshot that already has part of it changes nothing.
     pub fn apply(&mut self, mutation: &Mutation<'_>) {
         let version = mutation.version;
+        self.in_order &= version > self.version;
         match &mutation.change {
             Change::Set { key, value, deadline, written } => {
                 let (deadline, written) = (*deadline, *written);
@@ -77,8 +78,12 @@ impl Engine {
     }
 
     /// Makes the order of use the order of writing, as told by the versions; for the end of a
-    /// recovery, which has met the entries in any order.
+    /// recovery, which may have met the entries in any order.
     pub fn order_by_version(&mut self) {
+        if std::mem::replace(&mut self.in_order, true) {
+            // Each was stamped as it was written, and nothing has been read yet.
+            return;
+        }
         let Entries { recency, slots, arena, .. } = &mut *self.entries;
         let versions: Vec<u64> =
             (0..slots.len())

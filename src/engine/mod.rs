@@ -90,6 +90,8 @@ pub struct Garbage(#[expect(dead_code, reason = "it is only there to be dropped"
 pub struct Engine {
     rules: Rules,
     version: Version,
+    /// Whether every change so far came with a higher version than the one before.
+    in_order: bool,
     entries: Box<Entries>,
     garbage: Vec<Garbage>,
     /// All counts but hits and misses, which stand below.
@@ -106,6 +108,7 @@ impl Engine {
         Engine {
             rules,
             version: Version::default(),
+            in_order: true,
             entries: Box::new(Entries::new()),
             garbage: Vec::new(),
             counters: Counters::default(),
