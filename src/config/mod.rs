@@ -136,7 +136,7 @@ impl Config {
     }
 }
 
-/// Reads the configuration: defaults, then `file`, then `vars` (see [`environment`]), then `flags`.
+/// Reads the configuration: defaults, then `file`, then `vars` (see [`environment()`]), then `flags`.
 /// The notes tell what became of words that mean something else here.
 ///
 /// # Errors

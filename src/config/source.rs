@@ -66,7 +66,7 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(unreadable)
 }
 
-/// As [`file`], for a text; faults of the syntax do not hide the settings around them.
+/// As [`file()`], for a text; faults of the syntax do not hide the settings around them.
 pub(super) fn parse(name: &str, text: &str, complaints: &mut Heap) -> Vec<Written> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {

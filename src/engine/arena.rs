@@ -73,7 +73,10 @@ impl Arena {
     #[inline]
     pub(super) fn peek(&self, location: u64) -> u8 {
         let (chunk, offset) = split(location);
-        self.chunks[chunk].bytes[offset]
+        let bytes = &self.chunks[chunk].bytes;
+        // Most records lie in two or three lines, and the value is needed as well.
+        let beyond = |far: usize| bytes.get(offset + far).copied().unwrap_or_default();
+        bytes[offset] ^ beyond(64) ^ beyond(128)
     }
 
     /// Replaces header and value of a record that keeps key and footprint; `None`: the value stays.

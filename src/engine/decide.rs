@@ -30,6 +30,9 @@ impl Engine {
             (_, false) => Scope::Independent,
             (_, true) => Scope::Atomic,
         };
+        if commands.len() > 1 {
+            self.warm_up_all(commands.iter().map(key_of));
+        }
         let ledger = Ledger::new(&self.entries, &self.rules, self.version, now, scope, room);
         let mut ruling = Ruling { rules: &self.rules, now, ledger };
         let mut outcomes: Vec<_> = commands.iter().map(|command| ruling.rule(command)).collect();
@@ -267,4 +270,14 @@ fn metadata(live: Option<&Live<'_>>) -> Option<Entry> {
 
 fn view_of(live: &Live<'_>, view: View) -> Entry {
     Entry::seen(view, live.value.bytes(), live.version, live.deadline, live.written)
+}
+
+fn key_of(command: &Command) -> &str {
+    match command {
+        Command::Set { key, .. }
+        | Command::Delete { key, .. }
+        | Command::Touch { key, .. }
+        | Command::Increment { key, .. }
+        | Command::Check { key, .. } => key.as_str(),
+    }
 }

@@ -1,8 +1,8 @@
 //! One namespace as a pure state machine: rules on commands, applies facts, answers reads.
 //!
 //! # How it works
-//! [`Engine::decide`] turns commands into outcomes and [`Mutation`]s and changes nothing; the owner
-//! logs the mutations and gives each to [`Engine::apply`], which cannot fail and is also the path
+//! [`Engine::decide`] turns commands into outcomes and [`Mutation`](crate::model::Mutation)s and
+//! changes nothing; the owner logs the mutations and gives each to [`Engine::apply`], which cannot fail and is also the path
 //! of recovery. An entry is known by a slot. `slots` says where its record lies and when it was last
 //! used; `arena` holds the records, key and value together, in chunks; `table` finds the slot of a
 //! key; `expiry` files slots by deadline; `recency` finds those used least recently; `index`, built

@@ -81,6 +81,20 @@ impl Engine {
         found
     }
 
+    /// The same for any number of keys.
+    pub(super) fn warm_up_all<'k>(&self, keys: impl Iterator<Item = &'k str>) {
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
+            let mut group = [("", 0_u32); GROUP_KEYS];
+            let mut len = 0;
+            for (place, key) in group.iter_mut().zip(keys.by_ref().take(GROUP_KEYS)) {
+                *place = (key, self.entries.hash(key.as_bytes()));
+                len += 1;
+            }
+            self.warm_up(&group[..len]);
+        }
+    }
+
     /// Touches the memory that looking up `group` will need.
     fn warm_up(&self, group: &[(&str, u32)]) {
         let entries = &*self.entries;

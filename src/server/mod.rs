@@ -1,7 +1,7 @@
 //! Sockets: from an accepted connection to a request for the services, and back.
 //!
 //! # How it works
-//! [`run`] starts one thread per worker, each with a runtime of its own, and one that accepts and
+//! [`run()`] starts one thread per worker, each with a runtime of its own, and one that accepts and
 //! deals sockets to them in turn. A worker serves a connection with hyper over a [`cork`], which
 //! turns many small writes into one. Around the services lie the [`routes`] the server answers itself
 //! and the [`calls`] that count, limit in time and survive what the services do.

@@ -91,7 +91,7 @@ pub(super) fn write(config: &wire::ServerConfig) -> Vec<u8> {
     serde_json::to_vec(&kept).expect("numbers, texts and names make JSON")
 }
 
-/// Reads what [`write`] wrote. Errors: the text is not that.
+/// Reads what [`write()`] wrote. Errors: the text is not that.
 pub(super) fn read(text: &[u8]) -> Result<wire::ServerConfig, String> {
     let unreadable = |error| format!("the kept configuration cannot be read: {error}");
     // An object first: on its own, a struct would take a list of its fields too.
