@@ -9,7 +9,7 @@ from harness.disks import fill, image, tmpfs
 from harness.server import Server, eventually
 from harness.wire import pb
 
-CYCLES = 6
+CYCLES = 25
 # By default writes stop while there is still space; without that reserve the disk itself says no.
 DISKS = {
     "reserve": {},

@@ -7,7 +7,7 @@ from harness.ledger import Ledger
 from harness.load import Load, spaces_by_durability, torn_pairs
 from harness.server import Server, eventually
 
-RUNS = 5
+RUNS = 20
 
 
 @pytest.mark.parametrize("run", range(RUNS))

@@ -7,7 +7,7 @@ from harness.ledger import Ledger
 from harness.load import Load, spaces_by_durability, torn_pairs
 from harness.server import Server
 
-CYCLES = 12
+CYCLES = 50
 END_SECONDS_MAX = 25
 # An answer that tells more than a closed connection: what was refused did not happen.
 GOODBYES = {"SHUTTING_DOWN", ""}
