@@ -19,6 +19,9 @@ use crate::wal::{Log, Lsn};
 /// what a power failure can take back is bounded by this, not only hoped to be.
 const UNSYNCED_MILLIS_MAX: u64 = 2_000;
 
+/// So many callers of one worker do not wait for the rest of what it has read.
+const CROWD: usize = 64;
+
 /// How far a write must have come before its caller may hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ticket {
@@ -152,7 +155,15 @@ impl Commit {
         if self.has_failed() || self.stalls.load(Ordering::Acquire) != stalls {
             return Poll::Ready(Err(Stalled));
         }
-        desk.waiting.lock().push((lsn, cx.waker().clone()));
+        let waiting = {
+            let mut waiting = desk.waiting.lock();
+            waiting.push((lsn, cx.waker().clone()));
+            waiting.len()
+        };
+        if waiting.is_multiple_of(CROWD) {
+            // Worth a sync of their own, beside the work on those still to come.
+            self.ring();
+        }
         // Queued before the bell is rung: a sync that ends in between rings back.
         if !desk.asks.swap(true, Ordering::AcqRel) {
             desk.news.notify_one();
