@@ -31,14 +31,13 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) ready: bool,
-    pub(super) writable: bool,
     pub(super) phase: Phase,
 }
 
 impl State {
     /// Whether traffic should come.
     pub(super) fn is_ready(self) -> bool {
-        self.ready && self.writable && self.phase == Phase::Serving
+        self.ready && self.phase == Phase::Serving
     }
 }
 
@@ -61,9 +60,9 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Not ready, writable, not draining.
+    /// Not ready, not draining.
     pub fn new() -> Self {
-        let state = State { ready: false, writable: true, phase: Phase::Serving };
+        let state = State { ready: false, phase: Phase::Serving };
         Self(Arc::new(Inner {
             state: watch::Sender::new(state),
             beginning: Instant::now(),
@@ -76,11 +75,6 @@ impl Readiness {
         self.change(|state| state.ready = ready);
     }
 
-    /// Says whether writes are taken.
-    pub fn set_writable(&self, writable: bool) {
-        self.change(|state| state.writable = writable);
-    }
-
     /// Says for good that the server is leaving: not ready from now on.
     pub fn drain(&self) {
         self.enter(Phase::Leaving);
@@ -91,7 +85,8 @@ impl Readiness {
         self.enter(Phase::Stopped);
     }
 
-    /// Whether traffic should come: ready, writable and not leaving.
+    /// Whether traffic should come: ready and not leaving. A full disk has no part in it: reads are
+    /// served, and writes say what is wrong.
     pub fn is_ready(&self) -> bool {
         self.0.state.borrow().is_ready()
     }

@@ -155,12 +155,6 @@ impl Embedded {
         }
     }
 
-    /// Whether writes are taken: the log has room and nobody has forbidden them.
-    #[must_use]
-    pub fn is_writable(&self) -> bool {
-        self.0.shared.get().is_some_and(|shared| shared.may_write().is_ok())
-    }
-
     /// What the store holds, for whoever scrapes.
     #[must_use]
     pub fn sample(&self) -> StoreSample {
