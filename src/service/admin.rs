@@ -41,7 +41,7 @@ pub struct Admin<S> {
     store: S,
     facts: ServerFacts,
     /// Held while the configuration is read, changed and kept: changes come one by one.
-    changing: Mutex<()>,
+    changing: Arc<Mutex<()>>,
 }
 
 impl<S> std::fmt::Debug for Admin<S> {
@@ -59,7 +59,7 @@ impl std::fmt::Debug for ServerFacts {
 impl<S: Store> Admin<S> {
     /// The service over `store`.
     pub fn new(store: S, facts: ServerFacts) -> Self {
-        Admin { store, facts, changing: Mutex::new(()) }
+        Admin { store, facts, changing: Arc::default() }
     }
 
     /// The service with its limits, ready to be routed to.
@@ -70,24 +70,43 @@ impl<S: Store> Admin<S> {
     }
 
     fn in_force(&self) -> Configured {
-        let observation = self.facts.config.observation();
-        Configured { settings: self.store.settings(), observation }
+        in_force(&self.store, &*self.facts.config)
     }
 
-    /// Puts `change` in force. What cannot be kept is not put in force either.
-    async fn change(&self, change: &Change, persist: bool) -> Result<Configured, Status> {
-        let _one_by_one = self.changing.lock().await;
-        if persist {
-            let before = self.store.persisted();
-            // Not a caller's mistake: what is kept was written by another release.
-            let text = change.kept_after(before.as_deref()).map_err(Status::internal)?;
-            self.store.persist(&text).await.map_err(|error| failed(&error))?;
-        }
-        let changed = change.applied_to(self.in_force(), &self.facts.config.configured());
-        self.store.apply_settings(changed.settings.clone());
-        self.facts.config.observe(changed.observation.clone());
-        Ok(changed)
+    /// Puts `change` in force, on a task of its own: a caller who goes away must not leave it kept
+    /// and not in force.
+    async fn change(&self, change: Change, persist: bool) -> Result<Configured, Status> {
+        let one_by_one = Arc::clone(&self.changing).lock_owned().await;
+        let (store, source) = (self.store.clone(), Arc::clone(&self.facts.config));
+        let task = tokio::spawn(async move {
+            let _one_by_one = one_by_one;
+            put_in_force(&store, &*source, &change, persist).await
+        });
+        task.await.unwrap_or_else(|_| Err(Status::internal("the change of settings failed")))
     }
+}
+
+fn in_force(store: &impl Store, source: &dyn ConfigSource) -> Configured {
+    Configured { settings: store.settings(), observation: source.observation() }
+}
+
+/// What cannot be kept is not put in force either.
+async fn put_in_force(
+    store: &impl Store,
+    source: &dyn ConfigSource,
+    change: &Change,
+    persist: bool,
+) -> Result<Configured, Status> {
+    if persist {
+        let before = store.persisted();
+        // Not a caller's mistake: what is kept was written by another release.
+        let text = change.kept_after(before.as_deref()).map_err(Status::internal)?;
+        store.persist(&text).await.map_err(|error| failed(&error))?;
+    }
+    let changed = change.applied_to(in_force(store, source), &source.configured());
+    store.apply_settings(changed.settings.clone());
+    source.observe(changed.observation.clone());
+    Ok(changed)
 }
 
 #[tonic::async_trait]
@@ -172,7 +191,7 @@ impl<S: Store> AdminService for Admin<S> {
     ) -> Answer<wire::UpdateConfigResponse> {
         let wire::UpdateConfigRequest { config, update_mask, persist } = request.into_inner();
         let change = Change::parse(config, update_mask, &*self.facts.config)?;
-        let changed = self.change(&change, persist).await?;
+        let changed = self.change(change, persist).await?;
         let config = Some(config::message(&changed));
         Ok(Response::new(wire::UpdateConfigResponse { config }))
     }
