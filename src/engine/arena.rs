@@ -69,7 +69,7 @@ impl Arena {
         Header::decode(&self.chunks[chunk].bytes[offset..])
     }
 
-    /// The first byte of the record, to bring its line into the cache.
+    /// Something of the record's first lines, to bring them into the cache.
     #[inline]
     pub(super) fn peek(&self, location: u64) -> u8 {
         let (chunk, offset) = split(location);

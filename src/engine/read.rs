@@ -59,40 +59,48 @@ impl Engine {
     /// slot, record) is done for the whole group before the next, so that the waits overlap.
     pub fn get_many<'k>(
         &mut self,
-        keys: impl Iterator<Item = &'k str> + Clone,
+        keys: impl Iterator<Item = &'k str>,
         view: View,
         now: UnixMillis,
     ) -> Vec<Option<Entry>> {
         let mut found = Vec::with_capacity(keys.size_hint().0);
-        let mut keys = keys.peekable();
-        while keys.peek().is_some() {
-            let mut group = [("", 0_u32); GROUP_KEYS];
-            let mut len = 0;
-            for (place, key) in group.iter_mut().zip(keys.by_ref().take(GROUP_KEYS)) {
-                *place = (key, self.entries.hash(key.as_bytes()));
-                len += 1;
+        let (mut keys, mut group) = (keys, [("", 0); GROUP_KEYS]);
+        loop {
+            let group = self.next_group(&mut keys, &mut group);
+            if group.is_empty() {
+                return found;
             }
-            let group = &group[..len];
             self.warm_up(group);
             for (key, hash) in group {
                 found.push(self.get_hashed(*hash, key, view, now));
             }
         }
-        found
     }
 
-    /// The same for any number of keys.
-    pub(super) fn warm_up_all<'k>(&self, keys: impl Iterator<Item = &'k str>) {
-        let mut keys = keys.peekable();
-        while keys.peek().is_some() {
-            let mut group = [("", 0_u32); GROUP_KEYS];
-            let mut len = 0;
-            for (place, key) in group.iter_mut().zip(keys.by_ref().take(GROUP_KEYS)) {
-                *place = (key, self.entries.hash(key.as_bytes()));
-                len += 1;
+    /// Touches the memory that looking up each of `keys` will need, group by group.
+    pub(super) fn warm_up_all<'k>(&self, mut keys: impl Iterator<Item = &'k str>) {
+        let mut group = [("", 0); GROUP_KEYS];
+        loop {
+            let group = self.next_group(&mut keys, &mut group);
+            if group.is_empty() {
+                return;
             }
-            self.warm_up(&group[..len]);
+            self.warm_up(group);
         }
+    }
+
+    /// The next keys with their hashes; none at the end.
+    fn next_group<'g, 'k>(
+        &self,
+        keys: &mut impl Iterator<Item = &'k str>,
+        group: &'g mut [(&'k str, u32); GROUP_KEYS],
+    ) -> &'g [(&'k str, u32)] {
+        let mut len = 0;
+        for (place, key) in group.iter_mut().zip(keys) {
+            *place = (key, self.entries.hash(key.as_bytes()));
+            len += 1;
+        }
+        &group[..len]
     }
 
     /// Touches the memory that looking up `group` will need.

@@ -244,3 +244,14 @@ def test_a_configuration_file_that_is_not_there_or_is_no_toml_is_named(tmp_path)
     broken.write_text("listen = \n")
     code, said = start(tmp_path / "data", "--config", broken)
     assert code == CONFIGURATION and "broken.toml:1" in said, (code, said)
+
+
+def test_an_address_in_use_is_refused_and_the_directory_given_back(tmp_path):
+    with Server(tmp_path / "first") as first:
+        arguments = ("serve", "--listen", first.address, "--data-dir", tmp_path / "second")
+        refused = run(*arguments)
+        assert refused.returncode == 69, refused
+        assert first.address.encode() in refused.stderr
+        assert first.http("/readyz")[0] == 200
+    with Server(tmp_path / "second"):
+        pass

@@ -1,11 +1,15 @@
 """SIGTERM under load: the server says goodbye, ends with 0 in time, and loses nothing."""
 
+import signal
 import time
 
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness.calls import Client
 from harness.ledger import Ledger
 from harness.load import Load, spaces_by_durability, torn_pairs
-from harness.server import Server
+from harness.server import Server, eventually
 
 CYCLES = 50
 END_SECONDS_MAX = 25
@@ -43,3 +47,30 @@ def test_a_server_with_nothing_to_do_ends_at_once(data_dir):
         client.set("default", "k", b"v")
         code, took = server.terminate()
         assert code == 0 and took < 3, took
+
+
+def test_an_open_stream_does_not_keep_a_server_from_leaving(data_dir):
+    with Server(data_dir) as server, grpc.insecure_channel(server.address) as channel:
+        request = health_pb2.HealthCheckRequest(service="readiness")
+        states = health_pb2_grpc.HealthStub(channel).Watch(request)
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+        code, took = server.terminate()
+        assert code == 0 and took < END_SECONDS_MAX
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError) as ended:
+            next(states)
+        assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_second_signal_ends_it_at_once_and_everything_is_kept(data_dir):
+    with Server(data_dir, "--set", "drain.notice=15s", "--set", "drain.timeout=5s") as server:
+        with Client(server.address) as client:
+            client.set("default", "k", b"v")
+            server.process.send_signal(signal.SIGTERM)
+            # The notice has begun: traffic is still served, and told to go elsewhere.
+            eventually("it says that it leaves", lambda: server.http("/readyz")[0] == 503, 10)
+            assert client.value("default", "k") == b"v"
+            code, took = server.terminate()
+        assert code == 0 and took < 10, took
+    with Server(data_dir) as server, Client(server.address) as client:
+        assert client.value("default", "k") == b"v"
