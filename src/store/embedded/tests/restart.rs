@@ -1,11 +1,12 @@
 //! What is there after a start: after an orderly end, and after a kill.
 
 use super::{Home, block_on, settings};
+use crate::engine::ImageCursor;
 use crate::model::{Bound, Durability, Policy, Version};
 use crate::store::conformance::{
     World, delete, key, many_in, one, one_in, peek, set, set_for, space, ttl, value, value_in,
 };
-use crate::store::{Error, Expiration, NamespaceSpec, Settings, Store, Usage};
+use crate::store::{Batch, Command, Error, Expiration, NamespaceSpec, Settings, Store, Usage};
 
 async fn make(home: &Home, name: &str, durability: Durability) {
     let policy = Policy { durability: Some(durability), ..Policy::default() };
@@ -99,7 +100,7 @@ fn a_namespace_that_leaves_the_log_does_not_come_back_from_it() {
             let edit = durability(to);
             home.store().update_namespace(&space("n"), None, true, edit).await.unwrap();
         };
-        one_in(home.store(), "n", set("a", "1")).await;
+        many_in(home.store(), "n", vec![set("a", "1"), set("deleted", "1")]).await;
         update(&home, Durability::Memory).await;
         assert_eq!(
             value_in(home.store(), "n", "a").await.as_deref(),
@@ -108,9 +109,10 @@ fn a_namespace_that_leaves_the_log_does_not_come_back_from_it() {
         );
         one_in(home.store(), "n", set("a", "2")).await;
         assert_eq!(value_in(home.killed().store(), "n", "a").await, None);
-        one_in(home.store(), "n", set("b", "3")).await;
+        many_in(home.store(), "n", vec![set("b", "3"), delete("deleted")]).await;
         update(&home, Durability::Sync).await;
         let killed = home.killed();
+        assert_eq!(value_in(killed.store(), "n", "deleted").await, None, "the log still has it");
         assert_eq!(value_in(killed.store(), "n", "a").await.as_deref(), Some("2"));
         assert_eq!(value_in(killed.store(), "n", "b").await.as_deref(), Some("3"));
         assert!(usage(&killed, "n").await.version >= usage(&home, "n").await.version);
@@ -199,5 +201,45 @@ fn a_closed_store_answers_that_it_is_closed() {
         home.store().close().unwrap();
         let error = home.store().namespace(&space("default")).await.unwrap_err();
         assert_eq!(error, Error::Stopped);
+    });
+}
+
+#[test]
+fn a_log_that_is_mostly_obsolete_is_compacted_unasked() {
+    block_on(async {
+        let home = Home::with(Settings { wal_records_max: 200, ..settings() });
+        for n in 0..300 {
+            one(home.store(), set(&format!("k{}", n % 10), "x")).await;
+        }
+        let shared = home.store.0.shared.get().unwrap();
+        home.keep();
+        shared.compactor.join();
+        let log = home.store().stats().await.unwrap().log;
+        assert!(log.last_compaction.is_some() && log.records < 200, "{log:?}");
+        assert_eq!(usage(&home.killed(), "default").await.keys, 10);
+    });
+}
+
+#[test]
+fn a_touch_waits_until_its_entry_is_in_the_log() {
+    block_on(async {
+        let home = Home::new();
+        one(home.store(), set("a", "1")).await;
+        let shared = home.store.0.shared.get().unwrap();
+        shared.keeper.stop();
+        home.store.0.threads.lock().remove(1).join().unwrap();
+        let namespace = shared.registry.find(&space("default")).unwrap();
+        namespace.enter().unwrap().state.imaging = Some(ImageCursor::default());
+        let touch = || Command::Touch {
+            key: key("a"),
+            expiration: Expiration::Never,
+            condition: None,
+            view: VIEW,
+        };
+        let batch = Batch { commands: vec![touch()], atomic: false };
+        let error = home.store().write(&space("default"), batch).await.unwrap_err();
+        assert!(matches!(error, Error::Overloaded { .. }), "{error:?}");
+        home.keep();
+        one(home.store(), touch()).await;
     });
 }
