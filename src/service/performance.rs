@@ -11,7 +11,7 @@ pub(super) fn response(performance: Performance) -> wire::GetPerformanceResponse
     let total = message(&performance.total);
     wire::GetPerformanceResponse {
         total: Some(wire::MethodPerformance { method: String::new(), ..total }),
-        total_operations: convert::int64(performance.calls_total),
+        total_operations: convert::int64(performance.operations_total),
         window: Some(convert::duration(performance.window)),
         methods: performance.methods.iter().map(message).collect(),
     }
@@ -69,7 +69,7 @@ mod tests {
         let window = Duration::from_secs(60);
         let methods = vec![method("Get", 3, 0, 1), method("Set", 1, 1, 5)];
         let total = MethodPerformance { service: String::new(), ..method("", 4, 1, 2) };
-        let answer = response(Performance { window, methods, total, calls_total: 7 });
+        let answer = response(Performance { window, methods, total, operations_total: 7 });
         let total = answer.total.unwrap();
         assert_eq!((total.method.as_str(), total.operations, answer.total_operations), ("", 4, 7));
         assert_eq!(total.error_ratio, 0.25);
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_server_that_did_nothing_has_zeros() {
         let (window, total) = (Duration::from_secs(60), MethodPerformance::default());
-        let nothing = Performance { window, methods: Vec::new(), total, calls_total: 0 };
+        let nothing = Performance { window, methods: Vec::new(), total, operations_total: 0 };
         let total = response(nothing).total.unwrap();
         assert_eq!((total.operations, total.error_ratio), (0, 0.0));
         assert_eq!(total.mean_latency, Some(prost_types::Duration::default()));

@@ -73,9 +73,20 @@ impl Method {
         self.handled_at(code, elapsed, Instant::now());
     }
 
-    /// As [`Self::handled`], for a caller who has read the time already.
+    /// As [`Self::handled`], for a caller who has read the time already. A unary call is one operation;
+    /// how long a stream was open says nothing about performance, so its messages count, by
+    /// [`Self::operated`].
     pub fn handled_at(&self, code: u16, elapsed: Duration, now: Instant) {
-        self.shards[shard()].0.lock().record(code, elapsed, second(now));
+        let mut tally = self.shards[shard()].0.lock();
+        tally.ended(code, elapsed);
+        if self.kind == Kind::Unary {
+            tally.operated(code, elapsed, 1, second(now));
+        }
+    }
+
+    /// Counts `count` operations of a stream that ended with `code` and took `elapsed` each, at `now`.
+    pub fn operated(&self, code: u16, elapsed: Duration, count: u32, now: Instant) {
+        self.shards[shard()].0.lock().operated(code, elapsed, count, second(now));
     }
 
     /// The sum of all shards as of `second`.

@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub(super) edges: [u64; EDGES.len() + 1],
     /// Time taken by all of them.
     pub(super) sum: Duration,
+    /// Operations: of a unary method its calls, of a stream its messages.
+    pub(super) operations: u64,
     /// The second being counted, made at the first call.
     current: Option<Box<Current>>,
     /// Seconds that are over and had calls, oldest first.
@@ -73,27 +75,36 @@ impl Default for Tally {
             handled: [0; CODES],
             edges: [0; EDGES.len() + 1],
             sum: Duration::ZERO,
+            operations: 0,
             current: None,
             past: VecDeque::new(),
         }
     }
 }
 
+/// `code` as an index; one that gRPC does not know is UNKNOWN, number 2.
+fn known(code: u16) -> usize {
+    let code = usize::from(code);
+    if code < CODES { code } else { 2 }
+}
+
 impl Tally {
-    /// Counts one call that ended in `second`.
-    pub(super) fn record(&mut self, code: u16, elapsed: Duration, second: u64) {
-        let code = usize::from(code);
-        // A code that gRPC does not know is UNKNOWN, number 2.
-        self.handled[if code < CODES { code } else { 2 }] += 1;
+    /// Counts one call that ended.
+    pub(super) fn ended(&mut self, code: u16, elapsed: Duration) {
+        self.handled[known(code)] += 1;
         self.edges[EDGES.partition_point(|edge| edge.0 < elapsed)] += 1;
         self.sum += elapsed;
+    }
 
+    /// Counts `count` operations that were done in `second` and took `elapsed` each.
+    pub(super) fn operated(&mut self, code: u16, elapsed: Duration, count: u32, second: u64) {
+        self.operations += u64::from(count);
+        let errors = if SERVER_ERRORS.contains(&known(code)) { u64::from(count) } else { 0 };
         let current = self.current_at(second);
-        let errors = u64::from(SERVER_ERRORS.contains(&code));
-        let one = Total { count: 1, errors, sum: elapsed, max: elapsed };
-        current.total.add(one);
+        let sum = elapsed.saturating_mul(count);
+        current.total.add(Total { count: u64::from(count), errors, sum, max: elapsed });
         let bucket = &mut current.counts[buckets::bucket(elapsed)];
-        *bucket = bucket.saturating_add(1);
+        *bucket = bucket.saturating_add(count);
     }
 
     fn current_at(&mut self, second: u64) -> &mut Current {
@@ -184,18 +195,18 @@ pub struct Performance {
     pub methods: Vec<MethodPerformance>,
     /// All of them together, without a name.
     pub total: MethodPerformance,
-    /// Calls that ended since the start of the process.
-    pub calls_total: u64,
+    /// Operations since the start of the process.
+    pub operations_total: u64,
 }
 
-/// What one method did. Quantiles are at most an eighth above the true ones.
+/// What one method did: a unary one with its calls, a stream with its messages. Quantiles are at most an eighth above the true ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MethodPerformance {
     /// Full name of the service.
     pub service: String,
     /// Name of the method.
     pub method: String,
-    /// Calls that ended.
+    /// Operations.
     pub count: u64,
     /// Those of them that failed by the server's fault.
     pub errors: u64,
@@ -222,19 +233,19 @@ pub struct MethodPerformance {
 pub fn performance(window: Duration) -> Performance {
     let seconds = window.as_secs().clamp(1, SECONDS_MAX);
     let first = (second(Instant::now()) + 1).saturating_sub(seconds);
-    let (mut all, mut calls_total, mut reports) = (Window::default(), 0, Vec::new());
+    let (mut all, mut operations_total, mut reports) = (Window::default(), 0, Vec::new());
     for (_, method) in methods() {
         let mut sum = Window::default();
         method.tallies(|tally| {
             tally.add_to(&mut sum, first);
-            calls_total += tally.handled.iter().sum::<u64>();
+            operations_total += tally.operations;
         });
         all.add(&sum);
         reports.extend(report(&method.service, &method.name, &sum, seconds));
     }
     reports.sort_by(|a, b| (&a.service, &a.method).cmp(&(&b.service, &b.method)));
     let total = report("", "", &all, seconds).unwrap_or_default();
-    Performance { window: Duration::from_secs(seconds), methods: reports, total, calls_total }
+    Performance { window: Duration::from_secs(seconds), methods: reports, total, operations_total }
 }
 
 fn report(service: &str, method: &str, sum: &Window, seconds: u64) -> Option<MethodPerformance> {
@@ -274,7 +285,7 @@ mod tests {
     fn quantiles_are_at_most_an_eighth_too_long() {
         let mut tally = Tally::default();
         for micros in 1..=1_000 {
-            tally.record(0, Duration::from_micros(micros), 5);
+            tally.operated(0, Duration::from_micros(micros), 1, 5);
         }
         let sum = window(&tally, 0);
         for (share, micros) in [(0.5, 500), (0.9, 900), (0.99, 990), (0.999, 999)] {
@@ -288,7 +299,12 @@ mod tests {
     fn a_window_counts_its_own_seconds_only() {
         let mut tally = Tally::default();
         for second in 1..=10 {
-            tally.record(13 * u16::from(second % 2 == 0), Duration::from_millis(second), second);
+            tally.operated(
+                13 * u16::from(second % 2 == 0),
+                Duration::from_millis(second),
+                1,
+                second,
+            );
         }
         for (first, count, errors) in [(10, 1, 1), (9, 2, 1), (1, 10, 5), (11, 0, 0)] {
             let total = window(&tally, first).total;
@@ -299,15 +315,15 @@ mod tests {
     #[test]
     fn only_the_servers_own_faults_are_errors() {
         let mut tally = Tally::default();
-        (0..17).for_each(|code| tally.record(code, Duration::ZERO, 1));
+        (0..17).for_each(|code| tally.operated(code, Duration::ZERO, 1, 1));
         assert_eq!(window(&tally, 0).total.errors, 6);
     }
 
     #[test]
     fn windows_add_up() {
         let (mut fast, mut slow) = (Tally::default(), Tally::default());
-        (0..98).for_each(|_| fast.record(0, Duration::from_millis(1), 1));
-        (0..2).for_each(|_| slow.record(0, Duration::from_secs(1), 1));
+        fast.operated(0, Duration::from_millis(1), 98, 1);
+        (0..2).for_each(|_| slow.operated(0, Duration::from_secs(1), 1, 1));
         let mut sum = window(&fast, 0);
         sum.add(&window(&slow, 0));
         assert_eq!((sum.total.count, sum.quantile(0.99)), (100, Duration::from_secs(1)));
@@ -318,17 +334,17 @@ mod tests {
     fn seconds_older_than_an_hour_are_let_go() {
         let mut tally = Tally::default();
         for second in 0..2 * SECONDS_MAX {
-            tally.record(0, Duration::from_millis(1), second);
+            tally.operated(0, Duration::from_millis(1), 1, second);
         }
         assert!(tally.past.len() <= 1 + usize::try_from(SECONDS_MAX).unwrap());
         assert_eq!(window(&tally, SECONDS_MAX).total.count, SECONDS_MAX);
-        assert_eq!(tally.handled[0], 2 * SECONDS_MAX);
+        assert_eq!(tally.operations, 2 * SECONDS_MAX);
     }
 
     #[test]
     fn a_code_that_grpc_does_not_know_counts_as_unknown() {
         let mut tally = Tally::default();
-        tally.record(99, Duration::ZERO, 0);
+        tally.ended(99, Duration::ZERO);
         assert_eq!(tally.handled[2], 1);
     }
 }
