@@ -88,7 +88,7 @@ impl Services {
             namespaces_max: config.namespaces_max,
             config: Arc::<Observed>::clone(observed),
         };
-        let key_value = KeyValue::new(store.clone(), now).into_server();
+        let key_value = KeyValue::new(store.clone(), now, config.streams).into_server();
         let namespaces = Namespaces::new(store.clone()).into_server();
         let admin = Admin::new(store.clone(), facts).into_server();
         let others = others(readiness)?;

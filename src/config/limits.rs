@@ -45,6 +45,22 @@ pub(super) const LIMITS: &[Setting] = &[
         show: |config| config.limits.streams_max.to_string(),
     },
     Setting {
+        key: "limits.max_watches",
+        help: "Most watches at a time, over all callers, 1 to 1000000.",
+        read: |config, raw| {
+            raw.number((1, 1_000_000)).map(|count| config.streams.watches_max = count)
+        },
+        show: |config| config.streams.watches_max.to_string(),
+    },
+    Setting {
+        key: "limits.max_pipelines",
+        help: "Most pipelines at a time, over all callers, 1 to 1000000.",
+        read: |config, raw| {
+            raw.number((1, 1_000_000)).map(|count| config.streams.pipelines_max = count)
+        },
+        show: |config| config.streams.pipelines_max.to_string(),
+    },
+    Setting {
         key: "limits.max_header_bytes",
         help: "Most bytes of the headers of a request, 1 KiB to 1 MiB.",
         read: |config, raw| {

@@ -44,6 +44,7 @@ pub(crate) use value::{bytes_words, parse_bytes};
 
 use crate::model::Rules;
 use crate::server::Limits;
+use crate::service::StreamLimits;
 use crate::store::Settings;
 use crate::telemetry::LogFormat;
 use crate::wal;
@@ -75,6 +76,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Of connections and calls, and the lengths of the way out.
     pub limits: Limits,
+    /// Most streams of each kind.
+    pub streams: StreamLimits,
     /// Size of a file of the log.
     pub wal_segment_bytes: u64,
     /// With less space than this, writes are refused.
@@ -107,6 +110,7 @@ impl Default for Config {
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
             limits: Limits::default(),
+            streams: StreamLimits::default(),
             wal_segment_bytes: wal.segment_bytes,
             wal_free_bytes_min: wal.free_bytes_min,
             wal_free_bytes_resume: wal.free_bytes_resume,

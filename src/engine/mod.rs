@@ -48,7 +48,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use command::{Command, Condition, Decision, Entry, Expiration, Outcome, Quota, Refusal, View};
-pub use scan::{ImageCursor, Scan};
+pub use scan::{ImageCursor, Reading, Scan};
 
 use crate::model::{Rules, Version};
 use entries::Entries;

@@ -6,6 +6,15 @@ use super::record::footprint;
 use super::{Engine, Entry, View};
 use crate::model::{Change, Key, Mutation, UnixMillis};
 
+/// Whether handing out a value is a use of the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It counts as a hit and moves the entry to the end of the eviction order.
+    Use,
+    /// It leaves no trace: whoever copies everything uses nothing of it.
+    Look,
+}
+
 /// A walk through entries by key order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
@@ -19,6 +28,8 @@ pub struct Scan {
     pub bytes_max: usize,
     /// How much of each entry.
     pub view: View,
+    /// Whether this is a use.
+    pub reading: Reading,
 }
 
 /// How far an [`Engine::image`] has come.
@@ -52,6 +63,7 @@ impl Engine {
         let (prefix, after) = (scan.prefix.as_bytes(), scan.start_after.as_deref());
         let below = |key: &[u8]| key < prefix || after.is_some_and(|after| key <= after.as_bytes());
         let start = index.partition(|slot| arena.record(slots.location(slot)).key, below);
+        let is_use = scan.view.is_use() && scan.reading == Reading::Use;
         let mut found = Vec::new();
         let mut bytes = 0;
         let mut is_cut = false;
@@ -71,11 +83,11 @@ impl Engine {
             }
             let key = Key::parse(record.key_text().to_owned()).expect("stored keys were parsed");
             found.push((key, Entry::of(&record, scan.view)));
-            if scan.view.is_use() {
+            if is_use {
                 entries.recency.stamp(slots, slot);
             }
         }
-        if scan.view.is_use() {
+        if is_use {
             self.count_hits(found.len() as u64);
         }
         (found, is_cut)

@@ -4,10 +4,11 @@ use prost::Message;
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::places::{Places, StreamLimits};
 use super::validate::{self, Count};
 use super::{Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, status};
 use crate::model::{Key, NamespaceName, UnixMillis};
-use crate::store::{Batch, Command, Entry, Error, Refusal, Scan, Store, Written};
+use crate::store::{Batch, Command, Entry, Error, Reading, Refusal, Scan, Store, Written};
 use crate::wire::v1 as wire;
 use crate::wire::v1::key_value_service_server::{KeyValueService, KeyValueServiceServer};
 
@@ -25,6 +26,8 @@ pub struct KeyValue<S> {
     store: S,
     now: Now,
     default: NamespaceName,
+    watches: Places,
+    pipelines: Places,
 }
 
 impl<S> std::fmt::Debug for KeyValue<S> {
@@ -35,8 +38,10 @@ impl<S> std::fmt::Debug for KeyValue<S> {
 
 impl<S: Store> KeyValue<S> {
     /// The service over `store`; `now` is the store's clock.
-    pub fn new(store: S, now: Now) -> Self {
-        KeyValue { store, now, default: NamespaceName::default() }
+    pub fn new(store: S, now: Now, limits: StreamLimits) -> Self {
+        let watches = Places::new(limits.watches_max);
+        let pipelines = Places::new(limits.pipelines_max);
+        KeyValue { store, now, default: NamespaceName::default(), watches, pipelines }
     }
 
     /// The service with its limits, ready to be routed to.
@@ -187,7 +192,8 @@ impl<S: Store> KeyValueService for KeyValue<S> {
             }
         };
         let (scan_prefix, bytes_max) = (prefix.clone(), PAGE_BYTES_MAX);
-        let scan = Scan { prefix: scan_prefix, start_after, entries_max, bytes_max, view };
+        let reading = Reading::Use;
+        let scan = Scan { prefix: scan_prefix, start_after, entries_max, bytes_max, view, reading };
         let page = self.store.scan(&namespace, scan).await;
         let page = page.map_err(|error| failed(&error, &namespace))?;
         let next_page_token = match page.entries.last() {
@@ -231,6 +237,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     type WatchStream = Empty<Result<wire::WatchResponse, Status>>;
 
     async fn watch(&self, _request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
+        let _place = self.watches.take()?;
         Err(status::unsupported("KeyValueService/Watch"))
     }
 
@@ -240,6 +247,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         _request: Request<Streaming<wire::PipelineRequest>>,
     ) -> Answer<Self::PipelineStream> {
+        let _place = self.pipelines.take()?;
         Err(status::unsupported("KeyValueService/Pipeline"))
     }
 }

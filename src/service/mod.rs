@@ -29,6 +29,7 @@ mod methods;
 mod namespaces;
 mod pages;
 mod performance;
+mod places;
 mod status;
 mod validate;
 
@@ -39,6 +40,7 @@ pub use config::{ConfigSource, Configured, Observation, restore_observation, res
 pub use key_value::KeyValue;
 pub use methods::{Effect, METHODS, Method, Role, Scope, Shape, method};
 pub use namespaces::Namespaces;
+pub use places::StreamLimits;
 pub use status::{ERROR_DOMAIN, in_our_words};
 
 use crate::model::UnixMillis;

@@ -234,6 +234,15 @@ pub(super) fn response_too_large(limit_bytes: usize) -> Status {
         .into_status()
 }
 
+/// What a caller hears who opens one stream too many.
+pub(super) fn too_many_streams(limit: usize) -> Status {
+    let text = format!("there are already {limit} such streams: end one, or share one");
+    Failure::new(Code::ResourceExhausted, ErrorReason::TooManyStreams, text)
+        .with("limit", limit)
+        .with_quota("server")
+        .into_status()
+}
+
 /// What a caller hears who asks for something this server cannot do.
 pub(super) fn unsupported(capability: &str) -> Status {
     let text = format!("this server does not offer {capability}");

@@ -24,7 +24,7 @@ mod info;
 use std::future::Future;
 
 pub use crate::engine::{
-    Command, Condition, Entry, Expiration, Outcome, Quota, Refusal, Scan, View,
+    Command, Condition, Entry, Expiration, Outcome, Quota, Reading, Refusal, Scan, View,
 };
 pub use error::Error;
 pub use info::{

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::*;
-use crate::engine::{ImageCursor, Scan};
+use crate::engine::{ImageCursor, Reading, Scan};
 use crate::model::{Cause, Change, Mutation, Rules, Ttl, Version};
 
 /// A sequence of numbers that look random; the same in every run.
@@ -150,6 +150,7 @@ fn the_order_of_keys_is_kept_while_it_is_built_and_after() {
         entries_max: 700,
         bytes_max: 1 << 20,
         view: View::Key,
+        reading: Reading::Use,
     };
     loop {
         let (found, more) = engine.scan(&scan, NOW);

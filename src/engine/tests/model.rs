@@ -83,7 +83,7 @@ impl Model {
     }
 
     pub(super) fn get(&mut self, key: &str, view: View) -> Option<Entry> {
-        let entry = self.live(key).map(|known| shown(known, view));
+        let entry = self.look(key, view);
         if matches!(view, View::Value | View::Full) {
             self.count_read(entry.is_some());
             if entry.is_some() {
@@ -91,6 +91,11 @@ impl Model {
             }
         }
         entry
+    }
+
+    /// As [`Model::get`], but no use of the entry.
+    pub(super) fn look(&self, key: &str, view: View) -> Option<Entry> {
+        self.live(key).map(|known| shown(known, view))
     }
 
     pub(super) fn count_read(&mut self, hit: bool) {

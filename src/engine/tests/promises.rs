@@ -1,7 +1,7 @@
 //! Single promises, one by one.
 
 use super::*;
-use crate::engine::{Outcome, Quota, Refusal, Scan};
+use crate::engine::{Outcome, Quota, Reading, Refusal, Scan};
 use crate::model::{Cause, Change, Eviction, Mutation, Rules, Ttl, Version};
 
 fn lru(keys_max: u64) -> Engine {
@@ -105,6 +105,7 @@ fn clearing_takes_everything_and_hands_the_memory_out() {
         entries_max: 10,
         bytes_max: 1000,
         view: View::Key,
+        reading: Reading::Use,
     };
     let (found, more) = engine.scan(&scan, NOW);
     assert_eq!((found.len(), found[0].0.as_str(), more), (1, "c", false));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::model::{Model, charge};
 use super::steps::{Step, rules, steps};
 use super::*;
-use crate::engine::{ImageCursor, Outcome, Refusal, Scan};
+use crate::engine::{ImageCursor, Outcome, Reading, Refusal, Scan};
 use crate::model::{Cause, Change, Eviction, Mutation, Rules};
 
 /// Cases in every run; about a minute.
@@ -213,7 +213,11 @@ impl Pair {
         assert_eq!((found.len(), more), (fit, fit < matching.len()));
         for ((key, entry), (expected, _)) in found.into_iter().zip(matching) {
             assert_eq!(key.as_str(), expected);
-            assert_eq!(Some(entry), self.model.get(&expected, scan.view));
+            let known = match scan.reading {
+                Reading::Use => self.model.get(&expected, scan.view),
+                Reading::Look => self.model.look(&expected, scan.view),
+            };
+            assert_eq!(Some(entry), known);
         }
     }
 

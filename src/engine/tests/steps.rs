@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::{Condition, Scan};
+use crate::engine::{Condition, Reading, Scan};
 use crate::model::{Eviction, Rules, Ttl, Version};
 
 /// What can happen.
@@ -138,8 +138,10 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
     )
         .prop_map(|(commands, atomic, room)| Step::Write { commands, atomic, room });
     let scan = ("[ab]{0,2}", prop::option::of("[ab]{1,3}"), 0_usize..5, 1_usize..900, views());
-    let scan = scan.prop_map(|(prefix, start_after, entries_max, bytes_max, view)| {
-        Step::Scan(Scan { prefix, start_after, entries_max, bytes_max, view })
+    let scan = (scan, any::<bool>());
+    let scan = scan.prop_map(|((prefix, start_after, entries_max, bytes_max, view), is_use)| {
+        let reading = if is_use { Reading::Use } else { Reading::Look };
+        Step::Scan(Scan { prefix, start_after, entries_max, bytes_max, view, reading })
     });
     prop_oneof![
         24 => write,

@@ -3,7 +3,7 @@
 use super::{World, add, key, make, one, one_in, peek, set, set_for, set_if, space, ttl, value};
 use super::{many_in, value_in};
 use crate::model::{Lifetime, Policy};
-use crate::store::{Command, Condition, Expiration, Outcome, Scan, Store, View};
+use crate::store::{Command, Condition, Expiration, Outcome, Reading, Scan, Store, View};
 
 pub(crate) async fn an_expired_entry_is_gone_for_everyone(world: &impl World) {
     let store = world.store();
@@ -18,6 +18,7 @@ pub(crate) async fn an_expired_entry_is_gone_for_everyone(world: &impl World) {
         entries_max: 10,
         bytes_max: 1000,
         view: View::Full,
+        reading: Reading::Use,
     };
     assert_eq!(store.scan(&space("default"), scan).await.unwrap().entries, []);
     assert_eq!(store.count(&space("default"), "").await.unwrap(), 0);

@@ -1,7 +1,7 @@
 //! The order of keys, prefixes and counts.
 
 use super::{World, delete, many_in, one, one_in, set, space, value};
-use crate::store::{Scan, Store, View};
+use crate::store::{Reading, Scan, Store, View};
 
 fn scan(prefix: &str, after: Option<&str>, entries_max: usize) -> Scan {
     Scan {
@@ -10,6 +10,7 @@ fn scan(prefix: &str, after: Option<&str>, entries_max: usize) -> Scan {
         entries_max,
         bytes_max: 1 << 20,
         view: View::Key,
+        reading: Reading::Use,
     }
 }
 

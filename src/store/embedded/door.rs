@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::model::{Key, NamespaceName};
 use crate::store::{
     Batch, Capabilities, Command, Compacted, Entry, Error, NamespaceInfo, NamespaceSpec,
-    NamespaceStats, Page, Scan, Settings, Store, StoreStats, View, Written,
+    NamespaceStats, Page, Reading, Scan, Settings, Store, StoreStats, View, Written,
 };
 
 /// Bytes charged for an entry besides its key and value, and for the text of a counter.
@@ -459,6 +459,7 @@ impl Deletion<'_> {
             entries_max: DELETE_SLICE,
             bytes_max: usize::MAX,
             view: View::Key,
+            reading: Reading::Use,
         };
         let (found, more, _) = turn.scan(shared, &scan);
         self.after = found.last().map(|(key, _)| key.as_str().to_owned());
