@@ -139,6 +139,9 @@ fn fact(fact: &Fact<'_>, values: bool) -> Value {
         Fact::Reserved { namespace, through } => {
             json!({"reserved": {"namespace": namespace.0, "through": unsigned(through.0)}})
         }
+        Fact::Reached { namespace, version } => {
+            json!({"reached": {"namespace": namespace.0, "version": unsigned(version.0)}})
+        }
         Fact::Settings(text) => {
             let mut fields = Map::new();
             put_value(&mut fields, text, values);

@@ -101,6 +101,14 @@ pub enum Fact<'a> {
         /// The last version covered.
         through: Version,
     },
+    /// The last version given so far is exactly this one, and every change after it is logged: what
+    /// a watch can resume from begins here.
+    Reached {
+        /// Where.
+        namespace: NamespaceId,
+        /// The version.
+        version: Version,
+    },
     /// Settings changed at run time that are to be kept: an opaque text of the layer above; the
     /// last one holds.
     Settings(Cow<'a, [u8]>),

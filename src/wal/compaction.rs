@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::directory::{Handle, Name};
 use super::first::random_salt;
-use super::format::{FileHeader, HEADER_BYTES, Role};
+use super::format::{FORMAT, FileHeader, HEADER_BYTES, Role};
 use super::manifest::{Manifest, Snapshot};
 use super::payload::{self, Footer};
 use super::record::{self, Position, seal};
@@ -59,6 +59,7 @@ impl Compaction {
             (shared.rotate(&mut keeper)?, keeper.manifest.store)
         };
         let header = FileHeader {
+            format: FORMAT,
             role: Role::Snapshot,
             salt: random_salt(&shared.directory),
             store,

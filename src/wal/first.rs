@@ -7,7 +7,7 @@
 use super::directory::{BALLAST, Directory, Handle, MANIFEST, Name};
 use super::disk::Access;
 use super::fence::{Fence, FenceFile};
-use super::format::{FileHeader, HEADER_BYTES, Role};
+use super::format::{FORMAT, FileHeader, HEADER_BYTES, Role};
 use super::manifest::{Manifest, Segment};
 use super::ruling::{Case, Damage};
 use super::walk::holds_record;
@@ -22,6 +22,7 @@ pub(super) fn start(directory: &Directory, config: &Config) -> Result<Manifest, 
     }
     let store = u128::from(directory.random()) << 64 | u128::from(directory.random());
     let header = FileHeader {
+        format: FORMAT,
         role: Role::Segment,
         salt: random_salt(directory),
         store,

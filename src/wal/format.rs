@@ -1,4 +1,4 @@
-//! The bytes on disk, format 1. Every number is little endian.
+//! The bytes on disk, format 2. Every number is little endian.
 //!
 //! ```text
 //! segment   ┌────────┬────────┬────────┬────────┬─ ─ ─ ─ ─ ─ ─ ─
@@ -32,12 +32,18 @@
 //! sequence begins at 1 and whose last record is a footer. What is in a payload: `payload`.
 //!
 //! The format changes only with a new number: [`FORMAT`] is what is written, and everything from 1
-//! to it is read. A file of a later format is refused, never guessed at.
+//! to it is read. A file of a later format is refused, never guessed at. A log whose last segment is
+//! of an earlier one goes on in a new segment, so that a file holds only what its number promises.
+//!
+//! | format | what it brought |
+//! |---|---|
+//! | 1 | |
+//! | 2 | the fact `reached` |
 
 use super::ruling::Case;
 
 /// The format written, and the newest that is read.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// Bytes of the header of a segment or snapshot.
 pub(super) const HEADER_BYTES: u64 = 64;
 /// Bytes of the header of a record.
@@ -62,6 +68,8 @@ pub(super) enum Role {
 /// The first 64 bytes of a segment or snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
+    /// [`FORMAT`] in what is written.
+    pub(super) format: u32,
     pub(super) role: Role,
     pub(super) salt: u32,
     pub(super) store: u128,
@@ -78,7 +86,7 @@ impl FileHeader {
         };
         let mut bytes = [0; 64];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.format.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.store.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.number.to_le_bytes());
@@ -105,6 +113,7 @@ impl FileHeader {
             _ => return Err(Unreadable::Damaged(Case::HeaderDamaged)),
         };
         Ok(FileHeader {
+            format,
             role,
             salt: u32_at(bytes, 12),
             store: u128_at(bytes, 16),

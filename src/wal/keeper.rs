@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::directory::{Handle, Name};
 use super::fence::{Fence, FenceFile};
 use super::first::{lower_half, random_salt, reserve_segment};
-use super::format::{FileHeader, HEADER_BYTES, Role};
+use super::format::{FORMAT, FileHeader, HEADER_BYTES, Role};
 use super::manifest::{Closed, Manifest};
 use super::record::Position;
 use super::shared::{Figures, Shared};
@@ -146,6 +146,7 @@ impl Shared {
         self.durable.store(writer.written, Ordering::Release);
 
         let header = FileHeader {
+            format: FORMAT,
             role: Role::Segment,
             salt: random_salt(&self.directory),
             store: keeper.manifest.store,

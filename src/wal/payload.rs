@@ -7,6 +7,7 @@
 //!   3 dropped   namespace v │ version v
 //!   4 reserved  namespace v │ through v
 //!   5 settings  the rest
+//!   6 reached   namespace v │ version v
 //!   9 footer    records 8 │ mutations 8          (the last record of a snapshot, and only there)
 //!
 //! mutation    operation and flags 1 │ version v │ by operation:
@@ -31,6 +32,7 @@ const DEFINED: u8 = 2;
 const DROPPED: u8 = 3;
 const RESERVED: u8 = 4;
 const SETTINGS: u8 = 5;
+const REACHED: u8 = 6;
 const FOOTER: u8 = 9;
 
 const SET: u8 = 1;
@@ -88,6 +90,11 @@ pub(super) fn encode(fact: &Fact<'_>, wall: UnixMillis, out: &mut Vec<u8>) {
             put_head(out, RESERVED, wall);
             put_number(out, u64::from(namespace.0));
             put_number(out, through.0);
+        }
+        Fact::Reached { namespace, version } => {
+            put_head(out, REACHED, wall);
+            put_number(out, u64::from(namespace.0));
+            put_number(out, version.0);
         }
         Fact::Settings(text) => {
             put_head(out, SETTINGS, wall);
@@ -174,6 +181,7 @@ pub(super) fn decode<T>(payload: &[u8], take: impl FnOnce(Item<'_>, UnixMillis) 
         DEFINED => Fact::Defined(Cow::Owned(definition::decode(&mut bytes)?)),
         DROPPED => Fact::Dropped { namespace: bytes.namespace()?, version: bytes.version()? },
         RESERVED => Fact::Reserved { namespace: bytes.namespace()?, through: bytes.version()? },
+        REACHED => Fact::Reached { namespace: bytes.namespace()?, version: bytes.version()? },
         SETTINGS => Fact::Settings(Cow::Borrowed(bytes.rest())),
         FOOTER => {
             let footer = Footer { records: bytes.fixed()?, mutations: bytes.fixed()? };

@@ -32,6 +32,7 @@ pub(super) struct Stop {
 #[derive(Debug)]
 pub(super) struct Reader {
     handle: Handle,
+    format: u32,
     position: Position,
     /// Nothing is read from here on.
     limit: u64,
@@ -70,8 +71,8 @@ impl Expected {
 
     fn is_met_by(&self, header: &FileHeader) -> bool {
         let Expected { role, store, number, first_sequence, chain_before } = *self;
-        let salt = header.salt;
-        *header == FileHeader { role, salt, store, number, first_sequence, chain_before }
+        let FileHeader { format, salt, .. } = *header;
+        *header == FileHeader { format, role, salt, store, number, first_sequence, chain_before }
     }
 }
 
@@ -112,11 +113,24 @@ impl Reader {
             sequence: header.first_sequence,
             offset: HEADER_BYTES,
         };
-        Reader { handle, position, limit, buffer: Vec::new(), start: HEADER_BYTES, filled: 0 }
+        Reader {
+            handle,
+            format: header.format,
+            position,
+            limit,
+            buffer: Vec::new(),
+            start: HEADER_BYTES,
+            filled: 0,
+        }
     }
 
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// The format of the file.
+    pub(super) fn format(&self) -> u32 {
+        self.format
     }
 
     /// Where the next record would begin.

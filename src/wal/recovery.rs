@@ -9,6 +9,7 @@ use super::directory::{BALLAST, Directory};
 use super::disk::real::RealDisk;
 use super::disk::{Access, Disk, Guard, Sharing};
 use super::fence::{Fence, FenceFile};
+use super::format::FORMAT;
 use super::keeper::{Ending, Keeper};
 use super::log::Log;
 use super::manifest::Manifest;
@@ -150,7 +151,7 @@ impl Recovery {
     pub fn finish(self) -> Result<(Log, Report), Error> {
         let Recovery { config, directory, guard, manifest, fence_file, fence, .. } = self;
         let (end, torn) = self.end.expect("replay comes before finish");
-        let End { handle, position, .. } = end;
+        let End { handle, format, position, .. } = end;
         let mut saved_as = None;
         let torn_bytes = torn.map_or(0, |tail| tail.used_to - position.offset);
         if torn.is_some() {
@@ -179,6 +180,11 @@ impl Recovery {
             Start { directory, config, guard, keeper, writer, wall, torn_bytes_cut: torn_bytes };
         let log = Log::new(start);
         log.shared.space.look(&log.shared.directory);
+        if format < FORMAT {
+            // What is written from now on may be more than the segment's format has words for.
+            let mut keeper = log.shared.keeper.lock();
+            log.shared.rotate(&mut keeper).map(drop).or_else(ignore_full)?;
+        }
         let report = Report {
             records: self.records,
             bytes: self.bytes,

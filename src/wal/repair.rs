@@ -14,7 +14,7 @@ use super::disk::real::RealDisk;
 use super::disk::{Access, Disk, Sharing};
 use super::fence::{Fence, FenceFile};
 use super::first::{lower_half, random_salt};
-use super::format::{FileHeader, HEADER_BYTES, Role};
+use super::format::{FORMAT, FileHeader, HEADER_BYTES, Role};
 use super::manifest::{Manifest, Segment};
 use super::payload::decode;
 use super::reader::{Reader, used_bytes};
@@ -172,6 +172,7 @@ impl Cut<'_> {
             Some(end) => handle.truncate(end.offset)?,
             None => {
                 let header = FileHeader {
+                    format: FORMAT,
                     role: Role::Segment,
                     salt: random_salt(self.directory),
                     store: self.manifest.store,

@@ -29,6 +29,8 @@ pub(super) type Visit<'v> = dyn FnMut(&Place, Fact<'_>, UnixMillis) + 'v;
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) handle: Handle,
+    /// The format of the segment.
+    pub(super) format: u32,
     /// Where the next record belongs.
     pub(super) position: Position,
     fault: Fault,
@@ -139,7 +141,7 @@ impl Walk<'_> {
         let expected = expected(self.manifest, segment);
         let mut reader = Reader::open(self.directory, &expected, None, access)?;
         let Stop { position, fault } = self.records(&mut reader, file, &mut None, visit)?;
-        Ok(End { handle: reader.handle().clone(), position, fault })
+        Ok(End { handle: reader.handle().clone(), format: reader.format(), position, fault })
     }
 
     /// Rules on the end of the last segment; what it returns may be cut, and was promised to nobody.

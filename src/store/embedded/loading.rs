@@ -73,6 +73,11 @@ impl Loading {
                     resident.reserved = resident.reserved.max(through);
                 }
             }
+            Fact::Reached { namespace, version } => {
+                if let Some(resident) = self.namespaces.get_mut(&namespace) {
+                    resident.engine.raise_version(version);
+                }
+            }
             Fact::Settings(text) => self.loaded.persisted = Some(text.into_owned()),
         }
     }

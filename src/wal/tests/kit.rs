@@ -84,6 +84,7 @@ pub(in crate::wal) fn one_of_each() -> Vec<Fact<'static>> {
         Fact::Defined(Cow::Owned(full)),
         Fact::Dropped { namespace, version: Version(12) },
         Fact::Reserved { namespace: NamespaceId(0), through: Version(1 << 40) },
+        Fact::Reached { namespace, version: Version::MAX },
         Fact::Settings(Cow::Borrowed(b"{}")),
         Fact::Settings(Cow::Borrowed(b"")),
     ]

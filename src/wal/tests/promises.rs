@@ -200,7 +200,7 @@ fn a_log_of_a_later_format_is_refused() {
         let path = dir.path().join(name);
         let original = std::fs::read(&path).unwrap();
         let mut later = original.clone();
-        later[8] = 2;
+        later[8] += 1;
         let checksum_at = checksum_at.unwrap_or(later.len() - 4);
         let checksum = crc32c::crc32c(&later[..checksum_at]);
         later[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_le_bytes());
