@@ -77,6 +77,13 @@ impl Engine {
         }
     }
 
+    /// The entry of `key`, as `view` shows it; whatever that shows, it is no use of the entry.
+    #[must_use]
+    pub fn look(&self, key: &str, view: View, now: UnixMillis) -> Option<Entry> {
+        let record = self.entries.record(self.entries.find(key)?);
+        record.is_live(now).then(|| Entry::of(&record, view))
+    }
+
     /// Touches the memory that looking up each of `keys` will need, group by group.
     pub(super) fn warm_up_all<'k>(&self, mut keys: impl Iterator<Item = &'k str>) {
         let mut group = [("", 0); GROUP_KEYS];

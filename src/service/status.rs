@@ -133,6 +133,19 @@ pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
                 .with("limit", limit)
                 .with_quota("server")
         }
+        Error::WatchHistoryLost { oldest } => {
+            new(Code::OutOfRange, ErrorReason::WatchHistoryLost).with("oldest_version", oldest.0)
+        }
+        Error::VersionInFuture { version } => {
+            new(Code::OutOfRange, ErrorReason::VersionInFuture).with("version", version.0)
+        }
+        Error::WatchLagging { last } => {
+            let failure = new(Code::ResourceExhausted, ErrorReason::WatchLagging);
+            match last {
+                Some(last) => failure.with("last_version", last.0),
+                None => failure,
+            }
+        }
         Error::RateLimited { retry_after } => {
             new(Code::ResourceExhausted, ErrorReason::RateLimited)
                 .with("namespace", namespace)

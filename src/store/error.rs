@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Refusal;
+use crate::model::Version;
 
 /// Why there is no answer. The text is for people; which status a variant becomes is decided in
 /// `service`.
@@ -36,6 +37,24 @@ pub enum Error {
     TooManyNamespaces {
         /// Most there may be.
         limit: usize,
+    },
+    /// What happened after the version to begin after is not known any more.
+    #[error("changes are only known after version {}", oldest.0)]
+    WatchHistoryLost {
+        /// The oldest version to begin after.
+        oldest: Version,
+    },
+    /// The version to begin after is not one of this namespace yet.
+    #[error("the namespace has not reached version {}", version.0)]
+    VersionInFuture {
+        /// As asked for.
+        version: Version,
+    },
+    /// The watcher took so long that what comes next is not known any more.
+    #[error("the reader of this watch is too slow: what comes next is not kept any more")]
+    WatchLagging {
+        /// The last version up to which it was told everything; `None`: there is none.
+        last: Option<Version>,
     },
     /// More operations in a second than the policy allows.
     #[error("the namespace's rate limit is reached")]

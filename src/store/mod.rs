@@ -20,6 +20,7 @@ mod conformance;
 pub mod embedded;
 mod error;
 mod info;
+mod watch;
 
 use std::future::Future;
 
@@ -31,6 +32,8 @@ pub use info::{
     Capabilities, Compacted, LogInfo, NamespaceInfo, NamespaceSpec, NamespaceStats, Page, Settings,
     StoreStats, Usage,
 };
+
+pub use watch::{Delivery, Event, EventKind, Filter, Start, Values, WatchOrder, Watching};
 
 use crate::model::{Key, NamespaceName};
 
@@ -60,6 +63,9 @@ pub struct Written {
 /// that does not exist (and, for writes, may not be created), [`Error::NamespaceNotFound`]. A read of
 /// a namespace that does not exist while creation on first use is on finds nothing.
 pub trait Store: Clone + Send + Sync + 'static {
+    /// A watch under way.
+    type Watching: Watching;
+
     /// What this store can keep of the API's promises.
     fn capabilities(&self) -> Capabilities;
 
@@ -99,6 +105,16 @@ pub trait Store: Clone + Send + Sync + 'static {
         namespace: &NamespaceName,
         prefix: &str,
     ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Begins to watch; a namespace that does not exist yet, but may be made by a first write, is
+    /// waited for.
+    ///
+    /// Errors: [`Error::WatchHistoryLost`], [`Error::VersionInFuture`].
+    fn watch(
+        &self,
+        namespace: &NamespaceName,
+        order: WatchOrder,
+    ) -> impl Future<Output = Result<Self::Watching, Error>> + Send;
 
     /// Deletes, in slices, what starts with `prefix`; returns how many entries went.
     fn delete_prefix(

@@ -19,6 +19,7 @@ pub(crate) mod expiry;
 pub(crate) mod limits;
 pub(crate) mod namespaces;
 pub(crate) mod scans;
+pub(crate) mod watches;
 
 use bytes::Bytes;
 
@@ -91,6 +92,16 @@ macro_rules! suite {
                 tenants_pay_for_themselves,
                 a_full_store_refuses_and_reads_go_on,
                 a_read_only_store_reads;
+            watches: a_watch_tells_what_happens_in_order,
+                a_watch_tells_why_an_entry_went,
+                a_watch_goes_on_after_any_version,
+                a_watch_begins_with_what_is_there,
+                what_is_written_meanwhile_is_told_once,
+                a_watch_tells_of_its_keys_and_prefixes_only,
+                what_a_batch_did_is_told_together,
+                a_watch_from_a_version_still_to_come_is_refused,
+                a_watch_waits_for_its_namespace_and_ends_with_it,
+                a_watch_that_ended_is_not_counted;
         }
     };
     ($run:ident: $($room:ident: $($case:ident),+;)+) => {

@@ -58,10 +58,17 @@ impl Shared {
     /// turn. Called without any lock.
     pub(super) fn make_room(&self, own: &Arc<Namespace>, need: u64) {
         while self.budget.room() < need {
-            let Some(payer) = self.payer(own.bytes()) else { return };
-            if Arc::ptr_eq(&payer, own) || !self.relieve(&payer, need) {
-                return;
+            let others = self.payer(own.bytes()).filter(|payer| !Arc::ptr_eq(payer, own));
+            if !others.is_some_and(|payer| self.relieve(&payer, need)) {
+                break;
             }
+        }
+        let lack = need.saturating_sub(self.budget.room());
+        if lack > 0
+            && let Some(mut turn) = own.enter()
+        {
+            // Before its entries go, what it remembers goes.
+            turn.forget(self, lack);
         }
     }
 
@@ -81,6 +88,6 @@ impl Shared {
     /// Evicts a bit from `payer`; false if it had nothing to give.
     fn relieve(&self, payer: &Arc<Namespace>, need: u64) -> bool {
         let Some(mut turn) = payer.enter() else { return false };
-        turn.relieve(self, need.max(RELIEF_BYTES), RELIEF_ENTRIES_MAX) > 0
+        turn.relieve(self, need.max(RELIEF_BYTES), RELIEF_ENTRIES_MAX)
     }
 }

@@ -116,10 +116,12 @@ impl Shared {
             compaction.write(&dropped)?;
         }
         for namespace in &namespaces {
-            self.write_definition(namespace, &mut compaction)?;
+            let reached = self.write_definition(namespace, &mut compaction)?;
             if !self.write_entries(namespace, &mut compaction)? {
                 return Ok(false);
             }
+            // Again: what was changed meanwhile is among the entries and comes in the log behind.
+            reached.iter().try_for_each(|reached| compaction.write(reached))?;
         }
         // Read last: what is persisted later is in the log behind the snapshot.
         if let Some(text) = self.persisted() {
@@ -129,16 +131,22 @@ impl Shared {
         Ok(true)
     }
 
+    /// Returns the word on how far its versions had come, where there is one.
     fn write_definition(
         &self,
         namespace: &Namespace,
         compaction: &mut Compaction,
-    ) -> Result<(), wal::Error> {
-        let Some(turn) = namespace.enter() else { return Ok(()) };
+    ) -> Result<Option<Fact<'static>>, wal::Error> {
+        let Some(turn) = namespace.enter() else { return Ok(None) };
         let (definition, reservation) = (turn.definition().clone(), turn.reservation());
+        // Where nothing is logged, nothing can be said of what comes behind.
+        let is_logged = turn.durability() != Durability::Memory && turn.state.imaging.is_none();
+        let reached = is_logged.then(|| turn.reached());
         drop(turn);
         compaction.write(&Fact::Defined(Cow::Owned(definition)))?;
-        compaction.write(&reservation)
+        compaction.write(&reservation)?;
+        reached.iter().try_for_each(|reached| compaction.write(reached))?;
+        Ok(reached)
     }
 
     fn write_entries(

@@ -10,11 +10,12 @@ use super::commit::Ticket;
 use super::namespace::{Namespace, Turn};
 use super::shared::Shared;
 use super::turn::Ruled;
+use super::watch::Watcher;
 use crate::engine::Engine;
 use crate::model::{Key, NamespaceName};
 use crate::store::{
     Batch, Capabilities, Command, Compacted, Entry, Error, NamespaceInfo, NamespaceSpec,
-    NamespaceStats, Page, Reading, Scan, Settings, Store, StoreStats, View, Written,
+    NamespaceStats, Page, Reading, Scan, Settings, Store, StoreStats, View, WatchOrder, Written,
 };
 
 /// Bytes charged for an entry besides its key and value, and for the text of a counter.
@@ -25,11 +26,13 @@ const COUNTER_BYTES: usize = 24;
 const DELETE_SLICE: usize = 256;
 
 impl Store for Embedded {
+    type Watching = Watcher;
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             engine: "embedded",
             ordered_scan: true,
-            resumable_watch: false,
+            resumable_watch: true,
             atomic_batch: true,
             exact_counts: true,
             namespace_eviction: true,
@@ -120,6 +123,14 @@ impl Store for Embedded {
                 Ok(count)
             }
             Ok(None) => nothing(shared, 0).await,
+            Err(error) => Err(told(shared, error).await),
+        }
+    }
+
+    async fn watch(&self, namespace: &NamespaceName, order: WatchOrder) -> Result<Watcher, Error> {
+        let shared = self.shared()?;
+        match Watcher::open(shared, namespace, order) {
+            Ok(watcher) => Ok(watcher),
             Err(error) => Err(told(shared, error).await),
         }
     }

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::watch::{History, Keep};
 use crate::engine::Engine;
-use crate::model::{Definition, Fact, NamespaceId, Rules, Version};
+use crate::model::{Definition, Fact, NamespaceId, Rules, UnixMillis, Version};
 use crate::wal;
 
 /// A namespace as the log has it.
@@ -14,6 +15,8 @@ pub(super) struct Resident {
     pub(super) definition: Definition,
     /// The last version that may have been handed out.
     pub(super) reserved: Version,
+    /// What happened lately.
+    pub(super) history: History,
 }
 
 /// Everything that the log remembers.
@@ -28,17 +31,21 @@ pub(super) struct Loaded {
 impl Resident {
     /// A namespace without entries.
     pub(super) fn new(definition: Definition) -> Resident {
-        Resident { engine: Engine::new(Rules::default()), definition, reserved: Version(0) }
+        let history = History::new(definition.version_floor);
+        let engine = Engine::new(Rules::default());
+        Resident { engine, definition, reserved: Version(0), history }
     }
 }
 
-/// Replays the log, all of it, and opens it for writing.
+/// Replays the log, all of it, and opens it for writing. Of what happened to a namespace whose policy
+/// does not say how much to remember, `history_events` are remembered.
 pub(super) fn load(
     mut recovery: wal::Recovery,
+    history_events: u32,
     mut progress: impl FnMut(f32),
 ) -> Result<(Loaded, wal::Log, wal::Report), wal::Error> {
-    let mut loading = Loading::default();
-    recovery.replay(&mut |fact, _wall| loading.take(fact), &mut progress)?;
+    let mut loading = Loading { history_events, ..Loading::default() };
+    recovery.replay(&mut |fact, wall| loading.take(fact, wall), &mut progress)?;
     let (log, report) = recovery.finish()?;
     Ok((loading.into_loaded(), log, report))
 }
@@ -47,18 +54,23 @@ pub(super) fn load(
 struct Loading {
     namespaces: HashMap<NamespaceId, Resident, ahash::RandomState>,
     loaded: Loaded,
+    history_events: u32,
 }
 
 impl Loading {
     /// Takes one fact. A fact about a namespace that is not there is about one that was dropped
     /// later: a snapshot begun before the drop does not have it any more.
-    fn take(&mut self, fact: Fact<'_>) {
+    fn take(&mut self, fact: Fact<'_>, wall: UnixMillis) {
         match fact {
             Fact::Changed { namespace, mutations } => {
                 if let Some(resident) = self.namespaces.get_mut(&namespace) {
                     for mutation in mutations.iter() {
                         resident.engine.apply(mutation);
                     }
+                    let kept = resident.definition.policy.watch_history_events;
+                    let events = kept.unwrap_or(self.history_events) as usize;
+                    let keep = Keep { events, is_watched: false };
+                    resident.history.replay(&mutations, wall, keep);
                 }
             }
             Fact::Defined(definition) => self.define(definition),
@@ -76,6 +88,7 @@ impl Loading {
             Fact::Reached { namespace, version } => {
                 if let Some(resident) = self.namespaces.get_mut(&namespace) {
                     resident.engine.raise_version(version);
+                    resident.history = History::new(version);
                 }
             }
             Fact::Settings(text) => self.loaded.persisted = Some(text.into_owned()),

@@ -33,6 +33,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod watch;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -41,6 +42,7 @@ use std::thread;
 use parking_lot::{Mutex, RwLock};
 
 pub use clock::Clock;
+pub use watch::Watcher;
 
 use super::{Error, Settings};
 use crate::telemetry::{self, StoreSample};
@@ -123,7 +125,8 @@ impl Embedded {
         let inner = &*self.0;
         let recovery = inner.recovery.lock().take().expect("a log is replayed once");
         let progress = |done: f32| inner.progress.store(done.to_bits(), Ordering::Relaxed);
-        let (loaded, log, report) = loading::load(recovery, progress)?;
+        let history_events = inner.settings.read().default_rules.watch_history_events;
+        let (loaded, log, report) = loading::load(recovery, history_events, progress)?;
         inner.clock.raise(report.wall);
         telemetry::replay_seconds(report.elapsed);
         telemetry::torn_tail_bytes(report.torn_bytes);

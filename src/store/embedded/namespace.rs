@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::loading::Resident;
 use super::shared::Shared;
+use super::watch::{Desk, History};
 use crate::engine::{Counters, Engine, ImageCursor};
 use crate::model::{Definition, Durability, Eviction, NamespaceId, NamespaceName, Rules, Version};
 use crate::store::{Error, NamespaceInfo, NamespaceStats, Usage};
@@ -25,6 +26,8 @@ pub(super) struct Namespace {
     /// What the budget has been told.
     pub(super) charged: AtomicU64,
     evicts: AtomicBool,
+    /// How many watch it.
+    pub(super) watchers: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -41,6 +44,9 @@ pub(super) struct State {
     pub(super) removal: Lsn,
     /// How far entries written while nothing was logged have been logged since that changed.
     pub(super) imaging: Option<ImageCursor>,
+    pub(super) history: History,
+    /// Where those sit who watch.
+    pub(super) desks: Vec<Arc<Desk>>,
     /// The engine's counters when the log was replayed.
     baseline: Counters,
     pub(super) quota_rejections: u64,
@@ -69,16 +75,22 @@ pub(super) struct Reserve {
 
 impl Namespace {
     pub(super) fn new(shared: &Shared, resident: Resident) -> Arc<Namespace> {
-        let Resident { mut engine, definition, reserved } = resident;
+        let Resident { mut engine, definition, reserved, mut history } = resident;
         let rules = rules(shared, &definition);
         engine.set_rules(rules.clone());
-        engine.raise_version(definition.version_floor.max(reserved));
+        engine.raise_version(definition.version_floor);
+        if reserved > engine.version() {
+            // Some of those reserved may have been told and be lost; this one was told to nobody.
+            engine.raise_version(reserved.next());
+        }
+        history.leap_to(engine.version());
         engine.order_by_version();
         let namespace = Arc::new(Namespace {
             id: definition.id,
             name: definition.name.clone(),
             charged: AtomicU64::new(0),
             evicts: AtomicBool::new(rules.eviction == Eviction::Lru),
+            watchers: AtomicU64::new(0),
             state: Mutex::new(State {
                 baseline: engine.counters(),
                 engine,
@@ -89,6 +101,8 @@ impl Namespace {
                 unsynced: VecDeque::new(),
                 removal: 0,
                 imaging: None,
+                history,
+                desks: Vec::new(),
                 quota_rejections: 0,
                 rate_limit_rejections: 0,
             }),
@@ -109,6 +123,11 @@ impl Namespace {
     /// Bytes it holds, as of its last turn.
     pub(super) fn bytes(&self) -> u64 {
         self.charged.load(Ordering::Relaxed)
+    }
+
+    /// How many watch it.
+    pub(super) fn watched(&self) -> u64 {
+        self.watchers.load(Ordering::Relaxed)
     }
 
     /// Whether it gives entries away when memory is short.
@@ -163,7 +182,7 @@ impl Turn<'_> {
             evictions: now.evictions - then.evictions,
             quota_rejections: state.quota_rejections,
             rate_limit_rejections: state.rate_limit_rejections,
-            active_watches: 0,
+            active_watches: self.home.watched(),
         }
     }
 
@@ -219,6 +238,8 @@ impl Turn<'_> {
         let coming = self.state.reserve.coming.map_or_else(Version::default, |(end, _)| end);
         let version = self.state.engine.version().max(self.state.reserve.through).max(coming);
         shared.budget.settle(&self.home.charged, 0);
+        self.state.history = History::new(version);
+        self.state.desks.drain(..).for_each(|desk| desk.ring());
         // Freeing may take long.
         let engine = std::mem::replace(&mut self.state.engine, Engine::new(Rules::default()));
         shared.keeper.discard(engine);

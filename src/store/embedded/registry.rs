@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::commit::Ticket;
 use super::loading::Resident;
@@ -20,6 +21,8 @@ pub(super) struct Registry {
     /// Held while namespaces come and go; guards what they are numbered by.
     numbers: Mutex<Numbers>,
     namespaces_max: usize,
+    /// Tells of every namespace that comes into being.
+    births: watch::Sender<()>,
     /// Where in the log namespaces last came, went or were changed.
     pub(super) changed: AtomicU64,
 }
@@ -38,8 +41,8 @@ impl Registry {
         last_dropped: Option<(NamespaceId, Version)>,
     ) -> Registry {
         let numbers = Mutex::new(Numbers { next, last_dropped });
-        let changed = AtomicU64::new(0);
-        Registry { names: RwLock::default(), numbers, namespaces_max, changed }
+        let (births, changed) = (watch::Sender::new(()), AtomicU64::new(0));
+        Registry { names: RwLock::default(), numbers, namespaces_max, births, changed }
     }
 
     /// Takes over a namespace that was found in the log.
@@ -59,6 +62,19 @@ impl Registry {
 
     pub(super) fn find(&self, name: &NamespaceName) -> Option<Arc<Namespace>> {
         self.names.read().get(name).cloned()
+    }
+
+    /// The namespace of this name, once it is there.
+    pub(super) async fn born(&self, name: &NamespaceName) -> Arc<Namespace> {
+        let mut births = self.births.subscribe();
+        loop {
+            if let Some(namespace) = self.find(name) {
+                return namespace;
+            }
+            if births.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// All namespaces, in no order.
@@ -152,6 +168,7 @@ impl Registry {
         self.changed.fetch_max(lsn, Ordering::AcqRel);
         let namespace = Namespace::new(shared, Resident::new(definition));
         self.names.write().insert(name.clone(), Arc::clone(&namespace));
+        self.births.send_replace(());
         (namespace, Ticket::Durable(lsn))
     }
 

@@ -16,6 +16,7 @@ use super::keeper::Keeper;
 use super::loading::Loaded;
 use super::namespace::Namespace;
 use super::registry::Registry;
+use super::watch::ring_all;
 use crate::model::{Fact, NamespaceName};
 use crate::store::{Error, LogInfo, Settings};
 use crate::telemetry::{NamespaceSample, StoreSample};
@@ -140,6 +141,7 @@ impl Shared {
     /// Asks every thread of the store to end.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        ring_all(self);
         self.keeper.stop();
         self.compactor.join();
         self.commit.stop();
@@ -214,7 +216,7 @@ impl Shared {
             log_bytes: stats.bytes,
             log_records: stats.records_since_compaction,
             log_syncs: stats.syncs,
-            watches: 0,
+            watches: self.registry.all().iter().map(|namespace| namespace.watched()).sum(),
             memory_used_bytes: self.budget.used(),
             memory_limit_bytes: self.budget.limit(),
             ready: !self.is_stopping(),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::commit::Ticket;
 use super::namespace::{Turn, Unsynced};
 use super::shared::{AbortOnPanic, Shared};
+use super::watch::History;
 use crate::engine::{Command, Entry, Outcome, Refusal, Scan, View};
-use crate::model::{Change, Durability, Fact, Key, Mutation, UnixMillis, Version};
+use crate::model::{Cause, Change, Durability, Fact, Key, Mutation, UnixMillis, Version};
 use crate::store::Error;
 use crate::wal::Lsn;
 
@@ -44,6 +45,8 @@ fn removes(change: &Change<'_>, now: UnixMillis) -> bool {
         deadline.is_some_and(|deadline| deadline.millis_since(now) < SOON_MILLIS)
     };
     match change {
+        // Gone it is anyway, whatever becomes of the word that it was removed.
+        Change::Remove { cause: Cause::Expired, .. } => false,
         Change::Remove { .. } | Change::Clear => true,
         Change::Set { deadline, .. } | Change::Touch { deadline, .. } => soon(deadline),
     }
@@ -105,11 +108,22 @@ impl Turn<'_> {
         Ok((keys, ticket))
     }
 
-    /// Removes least recently used entries for the sake of others; returns how many.
-    pub(super) fn relieve(&mut self, shared: &Shared, bytes: u64, limit: usize) -> usize {
+    /// Gives memory back for the sake of others: first what is remembered, then least recently used
+    /// entries. Returns whether there was anything to give.
+    pub(super) fn relieve(&mut self, shared: &Shared, bytes: u64, limit: usize) -> bool {
+        if self.forget(shared, bytes) {
+            return true;
+        }
         let evicted = self.state.engine.evict(bytes, limit);
         self.carry_out(shared, &evicted);
-        evicted.len()
+        !evicted.is_empty()
+    }
+
+    /// Forgets what happened longest ago, about `bytes` of it; returns whether there was anything.
+    pub(super) fn forget(&mut self, shared: &Shared, bytes: u64) -> bool {
+        let forgotten = self.state.history.shed(bytes);
+        self.settle(shared);
+        forgotten > 0
     }
 
     /// Removes entries beyond limits that were lowered; returns whether there may be more.
@@ -119,27 +133,28 @@ impl Turn<'_> {
         !evicted.is_empty()
     }
 
-    /// Removes entries that have expired; returns whether there may be more. It is not logged:
-    /// recovery sees the same deadlines.
+    /// Removes entries that have expired; returns whether there may be more. Recovery would see the
+    /// same deadlines; it is logged because whoever watches is told, and shall be told once. Where
+    /// nothing can be logged they stay, invisible as they are.
     pub(super) fn sweep(&mut self, shared: &Shared) -> bool {
         let now = shared.clock.now();
         let due = |turn: &Self| turn.state.engine.next_deadline().is_some_and(|due| due <= now);
-        if !due(self) {
+        if !due(self) || (self.durability() != Durability::Memory && shared.may_log().is_err()) {
             return false;
         }
         let expired = self.state.engine.expire(now, SWEEP_ENTRIES_MAX);
-        let Some(last) = expired.last() else { return due(self) };
-        self.reserve(shared, last.version);
-        for mutation in &expired {
-            self.state.engine.apply(mutation);
+        if expired.is_empty() {
+            return due(self);
         }
-        self.settle(shared);
+        self.carry_out(shared, &expired);
         true
     }
 
     /// Logs and applies facts, in one step for everybody else.
     fn carry_out(&mut self, shared: &Shared, mutations: &[Mutation<'_>]) -> Ticket {
-        let Some(last) = mutations.last() else { return self.seen_all(shared) };
+        if mutations.is_empty() {
+            return self.seen_all(shared);
+        }
         let together = AbortOnPanic;
         let durability = self.durability();
         let lsn = match durability {
@@ -153,8 +168,16 @@ impl Turn<'_> {
             self.state.engine.apply(mutation);
         }
         drop(together);
+        let ticket = self.ticket(shared, mutations, lsn);
+        self.remember(mutations, shared.clock.now(), ticket);
         self.settle(shared);
-        match (durability, lsn) {
+        ticket
+    }
+
+    /// What the answer to a turn must wait for that has made `mutations`, up to `lsn` in the log.
+    fn ticket(&mut self, shared: &Shared, mutations: &[Mutation<'_>], lsn: Option<Lsn>) -> Ticket {
+        let Some(last) = mutations.last() else { return Ticket::Now };
+        match (self.durability(), lsn) {
             (Durability::Sync, Some(lsn)) => {
                 if mutations.iter().any(|mutation| removes(&mutation.change, shared.clock.now())) {
                     self.state.removal = lsn;
@@ -173,7 +196,8 @@ impl Turn<'_> {
 
     /// Tells the budget what the namespace holds now.
     pub(super) fn settle(&mut self, shared: &Shared) {
-        shared.budget.settle(&self.home.charged, self.state.engine.usage().bytes);
+        let bytes = self.state.engine.usage().bytes + self.state.history.bytes();
+        shared.budget.settle(&self.home.charged, bytes);
     }
 
     /// Makes sure that `version` is covered by a reservation. Returns how far the log must be on
@@ -251,6 +275,11 @@ impl Turn<'_> {
         Ok((found, ticket))
     }
 
+    /// The entry of `key`, without using it.
+    pub(super) fn look(&self, shared: &Shared, key: &Key, view: View) -> Option<Entry> {
+        self.state.engine.look(key.as_str(), view, shared.clock.now())
+    }
+
     pub(super) fn get_many(
         &mut self,
         shared: &Shared,
@@ -304,22 +333,26 @@ impl Turn<'_> {
         self.state.engine.raise_version(version);
         let mutations = [Mutation { version, change: Change::Clear }];
         let mutations = Cow::Borrowed(&mutations[..]);
-        shared.append(&Fact::Changed { namespace: self.home.id, mutations });
+        let lsn = shared.append(&Fact::Changed { namespace: self.home.id, mutations });
+        self.state.history.pass(version, Ticket::Durable(lsn));
     }
 
     /// At the start: a namespace that is not logged begins empty, whatever the log still has of it
     /// from earlier times.
     pub(super) fn forget_unlogged(&mut self, shared: &Shared) {
         self.state.imaging = None;
-        let keys = self.state.engine.usage().keys;
-        if self.durability() != Durability::Memory || keys == 0 {
+        if self.durability() != Durability::Memory {
             return;
         }
-        let namespace = self.home.name.as_str();
-        tracing::warn!(namespace, keys, "a namespace with durability MEMORY begins empty");
-        self.leave_the_log(shared);
-        let version = self.state.engine.version();
-        self.state.engine.apply(&Mutation { version, change: Change::Clear });
+        let keys = self.state.engine.usage().keys;
+        if keys > 0 {
+            let namespace = self.home.name.as_str();
+            tracing::warn!(namespace, keys, "a namespace with durability MEMORY begins empty");
+            self.leave_the_log(shared);
+            let version = self.state.engine.version();
+            self.state.engine.apply(&Mutation { version, change: Change::Clear });
+        }
+        self.state.history = History::new(self.state.engine.version());
     }
 
     /// Logs a few more of the entries that were written while nothing was logged; returns whether
@@ -332,7 +365,15 @@ impl Turn<'_> {
             shared.append(&Fact::Changed { namespace, mutations });
         });
         self.state.imaging = next;
+        if next.is_none() {
+            shared.append(&self.reached());
+        }
         next.is_some()
+    }
+
+    /// The fact that says how far this namespace's versions have come.
+    pub(super) fn reached(&self) -> Fact<'static> {
+        Fact::Reached { namespace: self.home.id, version: self.state.engine.version() }
     }
 
     /// Shows the entries from `cursor` on; see [`Engine::image`](crate::engine::Engine::image).
