@@ -56,6 +56,18 @@ pub(super) fn entry(
     }
 }
 
+/// As [`entry`], for a key that is told by an event.
+pub(super) fn event_entry(
+    key: String,
+    entry: Entry,
+    view: View,
+    now: impl Fn() -> UnixMillis,
+) -> wire::Entry {
+    let described = metadata(key, &entry, now);
+    let value = if view.is_use() { entry.value } else { bytes::Bytes::new() };
+    wire::Entry { value, ..described }
+}
+
 fn metadata(key: String, entry: &Entry, now: impl Fn() -> UnixMillis) -> wire::Entry {
     let left = |deadline: UnixMillis| Duration::from_millis(deadline.millis_since(now()));
     wire::Entry {

@@ -1,12 +1,15 @@
 //! `pykv.v1.KeyValueService`.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use prost::Message;
-use tokio_stream::Empty;
+use tokio_stream::{Empty, Stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::places::{Places, StreamLimits};
 use super::validate::{self, Count};
-use super::{Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, status};
+use super::{Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, status, watching};
 use crate::model::{Key, NamespaceName, UnixMillis};
 use crate::store::{Batch, Command, Entry, Error, Reading, Refusal, Scan, Store, Written};
 use crate::wire::v1 as wire;
@@ -19,6 +22,9 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 const PAGE_BYTES_MAX: usize = RESPONSE_BYTES_MAX - (256 << 10);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// A stream of messages.
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Reads and writes of entries, over any store.
 #[derive(Clone)]
@@ -234,11 +240,15 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         Err(status::unsupported("KeyValueService/ScanEntries"))
     }
 
-    type WatchStream = Empty<Result<wire::WatchResponse, Status>>;
+    type WatchStream = Messages<wire::WatchResponse>;
 
-    async fn watch(&self, _request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
-        let _place = self.watches.take()?;
-        Err(status::unsupported("KeyValueService/Watch"))
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
+        let watch = validate::watch(request.into_inner(), &self.default)?;
+        let place = self.watches.take()?;
+        let watching = self.store.watch(&watch.namespace, watch.order.clone()).await;
+        let watching = watching.map_err(|error| failed(&error, &watch.namespace))?;
+        let messages = watching::messages(watching, watch, Arc::clone(&self.now), place);
+        Ok(Response::new(Box::pin(messages)))
     }
 
     type PipelineStream = Empty<Result<wire::PipelineResponse, Status>>;

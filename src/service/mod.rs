@@ -32,6 +32,7 @@ mod performance;
 mod places;
 mod status;
 mod validate;
+mod watching;
 
 use std::sync::Arc;
 

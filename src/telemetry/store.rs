@@ -37,6 +37,8 @@ pub struct NamespaceSample {
     pub quota_rejections: u64,
     /// Requests refused because of the rate.
     pub rate_limit_rejections: u64,
+    /// Watch streams open.
+    pub watches: u64,
 }
 
 /// The store at the moment of a scrape.
@@ -132,9 +134,10 @@ const fn gauge(
     Series { name, shape: Shape::Gauge, help, read }
 }
 
-const SERIES: [Series; 10] = [
+const SERIES: [Series; 11] = [
     gauge("pykv_namespace_keys", "Entries held.", |n| n.keys),
     gauge("pykv_namespace_bytes", "Bytes charged.", |n| n.bytes),
+    gauge("pykv_namespace_watches", "Watch streams open.", |n| n.watches),
     counter("pykv_namespace_hits_total", "Reads that found an entry.", |n| n.hits),
     counter("pykv_namespace_misses_total", "Reads that found none.", |n| n.misses),
     counter("pykv_namespace_sets_total", "Entries written.", |n| n.sets),
@@ -179,6 +182,7 @@ fn bounded(mut namespaces: Vec<NamespaceSample>) -> Vec<NamespaceSample> {
         evictions: sum.evictions + n.evictions,
         quota_rejections: sum.quota_rejections + n.quota_rejections,
         rate_limit_rejections: sum.rate_limit_rejections + n.rate_limit_rejections,
+        watches: sum.watches + n.watches,
     }));
     namespaces
 }

@@ -29,6 +29,7 @@ def test_the_server_says_what_it_is_and_can(client):
     assert limits.max_response_bytes == 4 << 20 and limits.max_namespaces >= 1000
     promised = {
         pb.CAPABILITY_ORDERED_SCAN,
+        pb.CAPABILITY_RESUMABLE_WATCH,
         pb.CAPABILITY_ATOMIC_BATCH,
         pb.CAPABILITY_EXACT_COUNTS,
         pb.CAPABILITY_NAMESPACE_EVICTION,
@@ -211,14 +212,13 @@ def test_a_change_is_kept_across_restarts_only_when_asked(data_dir):
     "method",
     [
         lambda c: next(c.kv.ScanEntries(pb.ScanEntriesRequest(namespace="default"))),
-        lambda c: next(c.kv.Watch(pb.WatchRequest(namespace="default"))),
         lambda c: next(c.kv.Pipeline(iter([pb.PipelineRequest(id=1)]))),
         lambda c: next(c.admin.ExportSnapshot(pb.ExportSnapshotRequest())),
         lambda c: c.admin.RestoreSnapshot(iter([pb.RestoreSnapshotRequest(chunk=b"x")])),
         lambda c: c.admin.ListLoggedOperations(pb.ListLoggedOperationsRequest()),
         lambda c: c.namespaces.ListHotKeys(pb.ListHotKeysRequest(namespace="default")),
     ],
-    ids=["Scan", "Watch", "Pipeline", "Export", "Restore", "LoggedOperations", "HotKeys"],
+    ids=["Scan", "Pipeline", "Export", "Restore", "LoggedOperations", "HotKeys"],
 )
 def test_a_method_that_is_not_there_says_so(client, method):
     with refused("UNIMPLEMENTED", "UNSUPPORTED") as caught:

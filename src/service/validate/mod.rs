@@ -24,6 +24,7 @@ mod operation;
 mod page;
 mod policy;
 mod time;
+mod watch;
 
 use std::fmt;
 
@@ -39,6 +40,7 @@ pub(super) use namespace::{
     create_namespace, list_namespaces, named, required_name, update_namespace,
 };
 pub(super) use time::window;
+pub(super) use watch::{Watch, watch};
 
 use super::status::{Failure, reason_name};
 use crate::model::NamespaceName;

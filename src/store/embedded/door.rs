@@ -130,7 +130,7 @@ impl Store for Embedded {
     async fn watch(&self, namespace: &NamespaceName, order: WatchOrder) -> Result<Watcher, Error> {
         let shared = self.shared()?;
         match Watcher::open(shared, namespace, order) {
-            Ok(watcher) => Ok(watcher),
+            Ok(mut watcher) => watcher.settle().await.map(|()| watcher),
             Err(error) => Err(told(shared, error).await),
         }
     }

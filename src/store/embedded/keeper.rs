@@ -52,7 +52,15 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new() -> Rounds {
+    /// Everything is due in an interval from now.
+    pub(super) fn begun() -> Rounds {
+        let now = Instant::now();
+        Rounds { second: now, swept: Some(now) }
+    }
+
+    /// A sweep is due now.
+    #[cfg(test)]
+    pub(super) fn due() -> Rounds {
         Rounds { second: Instant::now(), swept: None }
     }
 }
@@ -74,7 +82,7 @@ impl Keeper {
     }
 
     pub(super) fn run(&self, shared: &Arc<Shared>) {
-        let mut rounds = Rounds::new();
+        let mut rounds = Rounds::begun();
         while self.pause() {
             shared.keep(&mut rounds);
         }

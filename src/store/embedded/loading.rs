@@ -70,7 +70,8 @@ impl Loading {
                     let kept = resident.definition.policy.watch_history_events;
                     let events = kept.unwrap_or(self.history_events) as usize;
                     let keep = Keep { events, is_watched: false };
-                    resident.history.replay(&mutations, wall, keep);
+                    let reserved = resident.reserved;
+                    resident.history.replay(&mutations, wall, keep, reserved);
                 }
             }
             Fact::Defined(definition) => self.define(definition),

@@ -209,6 +209,7 @@ impl Shared {
                 evictions: stats.evictions,
                 quota_rejections: stats.quota_rejections,
                 rate_limit_rejections: stats.rate_limit_rejections,
+                watches: stats.active_watches,
             })
         });
         StoreSample {

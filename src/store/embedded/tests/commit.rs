@@ -229,7 +229,7 @@ fn a_count_leaves_sweeps_short_and_all_that_expired_goes() {
         home.advance(1_000);
         assert_eq!(store.count(&space("n"), "").await.unwrap(), 0);
         let shared = home.store.0.shared.get().unwrap();
-        let mut rounds = Rounds::new();
+        let mut rounds = Rounds::due();
         // Each takes its share; an interval of an hour does not lie between them.
         for _ in 0..4 {
             shared.keep(&mut rounds);

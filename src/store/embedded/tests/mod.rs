@@ -2,6 +2,7 @@
 
 mod commit;
 mod restart;
+mod watches;
 
 use std::fs;
 use std::path::Path;
@@ -102,7 +103,7 @@ impl World for Home {
     }
 
     fn keep(&self) {
-        self.store.0.shared.get().unwrap().keep(&mut Rounds::new());
+        self.store.0.shared.get().unwrap().keep(&mut Rounds::due());
     }
 }
 

@@ -174,7 +174,8 @@ async fn give_out(
 /// Errors: it never may, because the store ends.
 pub(super) async fn settled(shared: &Arc<Shared>, ticket: Ticket) -> Result<(), Error> {
     loop {
-        if shared.commit.wait_read(ticket).await.is_ok() {
+        // As for the answer to a write: what is told shall not be undone by a kill either.
+        if shared.commit.wait(ticket).await.is_ok() {
             return Ok(());
         }
         if shared.is_stopping() {
@@ -200,8 +201,12 @@ impl Table {
         }
     }
 
-    /// Takes a watcher in.
-    pub(super) fn add(&mut self, outbox: &Arc<Outbox>) {
+    /// Takes a watcher in who has been told everything up to `cursor`, the present.
+    pub(super) fn add(&mut self, outbox: &Arc<Outbox>, cursor: Version) {
+        if self.watchers == 0 {
+            // What happened while nobody sat here may not even be known any more.
+            self.cursor = cursor;
+        }
         self.watchers += 1;
         if outbox.filter.is_everything() {
             self.everyone.push(Arc::clone(outbox));

@@ -184,9 +184,9 @@ pub(in crate::store::embedded) struct History {
     last: Version,
     /// Of the last turn, where that had nothing to tell.
     untold: Option<Ticket>,
-    /// Versions strictly between these two were handed out by an earlier run and lost with it: who
-    /// has one of them knows of changes that never were.
-    hole: Option<(Version, Version)>,
+    /// Versions strictly between these two may have been told by an earlier run and lost with it: who
+    /// has one of them may know of changes that never were.
+    holes: Vec<(Version, Version)>,
     events: usize,
     bytes: usize,
 }
@@ -199,7 +199,7 @@ impl History {
             base: version,
             last: version,
             untold: None,
-            hole: None,
+            holes: Vec::new(),
             events: 0,
             bytes: 0,
         }
@@ -242,19 +242,24 @@ impl History {
     }
 
     /// Notes what the log remembers of a turn. What it tells again is skipped; where it leaves
-    /// something out, the history begins anew.
+    /// something out, the history begins anew, unless that is where a start went on behind the
+    /// versions `reserved`.
     pub(in crate::store::embedded) fn replay(
         &mut self,
         mutations: &[Mutation<'_>],
         at: UnixMillis,
         keep: Keep,
+        reserved: Version,
     ) {
         let Some(first) = mutations.first().map(|mutation| mutation.version) else { return };
         if first <= self.last {
             return;
         }
-        if first > self.last.next() {
-            self.skip_to(Version(first.0 - 1));
+        let before = Version(first.0 - 1);
+        if before == reserved.next() {
+            self.leap_to(before);
+        } else if before > self.last {
+            self.skip_to(before);
         }
         self.push(mutations, at, Ticket::Now, keep);
     }
@@ -267,7 +272,7 @@ impl History {
     /// Goes on at `version`, which nothing led to: those between were lost.
     pub(in crate::store::embedded) fn leap_to(&mut self, version: Version) {
         if version > self.last {
-            self.hole = Some((self.last, version));
+            self.holes.push((self.last, version));
             self.last = version;
         }
     }
@@ -288,11 +293,11 @@ impl History {
     /// Where a watch may begin that wants everything after `version`; if not there, the oldest
     /// version where it may.
     pub(super) fn check(&self, version: Version) -> Result<(), Version> {
-        match self.hole {
-            Some((from, to)) if from < version && version < to => Err(to),
-            _ if version < self.base => Err(self.base),
-            _ => Ok(()),
+        if version < self.base {
+            return Err(self.base);
         }
+        let hole = self.holes.iter().find(|(from, to)| *from < version && version < *to);
+        hole.map_or(Ok(()), |(_, to)| Err(*to))
     }
 
     /// What happened after `cursor`, at most about `turns_max` turns of it.
@@ -331,6 +336,7 @@ impl History {
         self.events -= past.len();
         self.bytes -= past.bytes();
         self.base = past.last;
+        self.holes.retain(|(_, to)| *to > past.last);
         true
     }
 }

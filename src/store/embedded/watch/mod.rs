@@ -23,8 +23,6 @@ mod desk;
 mod history;
 mod initial;
 mod outbox;
-#[cfg(test)]
-mod tests;
 mod watcher;
 
 use std::sync::Arc;

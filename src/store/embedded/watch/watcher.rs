@@ -130,15 +130,21 @@ impl Watcher {
         Error::NamespaceNotFound(self.name.as_str().to_owned())
     }
 
+    /// Waits until anybody may hear of the version it began at.
+    pub(in crate::store::embedded) async fn settle(&mut self) -> Result<(), Error> {
+        if let Some(ticket) = self.opening {
+            settled(&self.shared, ticket).await?;
+            self.opening = None;
+        }
+        Ok(())
+    }
+
     /// One step; `None`: nothing came of it, go on.
     async fn step(&mut self) -> Result<Option<Delivery>, Error> {
         if self.shared.is_stopping() {
             return Err(Error::Stopped);
         }
-        if let Some(ticket) = self.opening {
-            settled(&self.shared, ticket).await?;
-            self.opening = None;
-        }
+        self.settle().await?;
         match &mut self.phase {
             Phase::Unborn(start) => {
                 let start = *start;
@@ -271,7 +277,7 @@ pub(super) fn sit_down(
         turn.ring_from_now_on(&desk);
     }
     let outbox = Outbox::new(Arc::clone(filter), cursor, WAITING);
-    desk.table.lock().add(&outbox);
+    desk.table.lock().add(&outbox, cursor);
     Seat { desk, outbox }
 }
 
