@@ -121,6 +121,11 @@ impl Watcher {
                 let initial = Initial::new(&self.shared, &mut turn, place, &self.filter);
                 Phase::Initial(Box::new(initial))
             }
+            // With nothing to catch up on it sits down at once.
+            Start::Now | Start::After(_) if cursor == last => {
+                let seat = sit_down(&self.shared, &mut turn, &place, &self.filter, cursor);
+                Phase::Seated(place, seat)
+            }
             Start::Now | Start::After(_) => Phase::Behind(place),
         };
         Ok(())

@@ -2,6 +2,7 @@
 
 mod oracle;
 mod restarts;
+mod slow;
 mod story;
 
 use story::Story;
