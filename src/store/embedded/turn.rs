@@ -183,6 +183,8 @@ impl Turn<'_> {
                     self.state.removal = lsn;
                 }
                 let first = mutations[0].version;
+                // Here, too: where nobody reads, nobody else lets go of what is on disk by now.
+                self.forget_synced(shared.log.durable());
                 self.state.unsynced.push_back(Unsynced { first, last: last.version, lsn });
                 Ticket::Durable(lsn)
             }
@@ -233,13 +235,18 @@ impl Turn<'_> {
         {
             return Ticket::Durable(lsn);
         }
+        self.forget_synced(durable);
+        let unsynced = &self.state.unsynced;
+        let turn = unsynced.partition_point(|turn| turn.last < version);
+        let turn = unsynced.get(turn).filter(|turn| turn.first <= version);
+        turn.map_or(Ticket::Now, |turn| Ticket::Durable(turn.lsn))
+    }
+
+    fn forget_synced(&mut self, durable: Lsn) {
         let unsynced = &mut self.state.unsynced;
         while unsynced.front().is_some_and(|turn| turn.lsn <= durable) {
             unsynced.pop_front();
         }
-        let turn = unsynced.partition_point(|turn| turn.last < version);
-        let turn = unsynced.get(turn).filter(|turn| turn.first <= version);
-        turn.map_or(Ticket::Now, |turn| Ticket::Durable(turn.lsn))
     }
 
     /// Whether nothing in the namespace waits for the disk.

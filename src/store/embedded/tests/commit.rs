@@ -10,7 +10,10 @@ use crate::store::conformance::{
     World, delete, key, make, many_in, one, one_in, set, set_for, space, ttl,
 };
 use crate::store::embedded::keeper::Rounds;
-use crate::store::{Batch, Error, Expiration, NamespaceSpec, Settings, Store, View};
+use crate::store::{
+    Batch, Error, Expiration, Filter, NamespaceSpec, Settings, Start, Store, Values, View,
+    WatchOrder, Watching,
+};
 
 impl Home {
     /// From now on the log is synced by hand only.
@@ -235,5 +238,48 @@ fn a_count_leaves_sweeps_short_and_all_that_expired_goes() {
             shared.keep(&mut rounds);
         }
         assert_eq!(store.namespace_stats(&space("n")).await.unwrap().usage.keys, 0);
+    });
+}
+
+#[test]
+fn a_watch_is_not_told_what_is_not_on_disk_nor_a_version_of_it() {
+    block_on(async {
+        let home = Home::new();
+        let store = home.store();
+        make(store, "n", Policy::default()).await;
+        let order =
+            |start| WatchOrder { filter: Filter::default(), start, values: Values::Omitted };
+        let mut watching = store.watch(&space("n"), order(Start::Now)).await.unwrap();
+        let before = watching.position();
+        home.stop_syncing();
+        let name = space("n");
+        let batch = Batch { commands: vec![set("a", "1")], atomic: false };
+        let mut write = pin!(store.write(&name, batch));
+        assert!(waits(&mut write).await);
+        {
+            let mut next = pin!(watching.next());
+            assert!(waits(&mut next).await);
+        }
+        assert_eq!(watching.position(), before);
+        let mut late = pin!(store.watch(&name, order(Start::Now)));
+        assert!(waits(&mut late).await, "the version it would begin at is not safe yet");
+        home.sync();
+        assert!(write.await.unwrap().outcomes[0].is_ok());
+        assert_eq!(watching.next().await.unwrap().version, before.next());
+        assert_eq!(late.await.unwrap().position(), before.next());
+    });
+}
+
+#[test]
+fn a_namespace_that_is_only_written_to_lets_go_of_what_is_on_disk() {
+    block_on(async {
+        let home = Home::new();
+        for n in 0..500 {
+            one(home.store(), set(&format!("k{n}"), "x")).await;
+        }
+        let shared = home.store.0.shared.get().unwrap();
+        let namespace = shared.registry.find(&space("default")).unwrap();
+        let waiting = namespace.enter().unwrap().state.unsynced.len();
+        assert!(waiting < 10, "{waiting} turns are still said to wait for the disk");
     });
 }
