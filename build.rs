@@ -21,6 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         .bytes(".pykv.v1")
+        // Written by hand, in src/wire/batch_get.rs.
+        .extern_path(".pykv.v1.BatchGetRequest", "crate::wire::v1::BatchGetRequest")
+        .extern_path(".pykv.v1.BatchGetResponse", "crate::wire::v1::BatchGetResponse")
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .compile_well_known_types(false)
         .compile_fds(compiler.file_descriptor_set())?;

@@ -30,6 +30,7 @@ mod command;
 mod decide;
 mod entries;
 mod expiry;
+mod found;
 mod index;
 mod ledger;
 mod moment;
@@ -48,6 +49,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use command::{Command, Condition, Decision, Entry, Expiration, Outcome, Quota, Refusal, View};
+pub use found::{Found, Seen};
 pub use scan::{ImageCursor, Reading, Scan};
 
 use crate::model::{Rules, Version};

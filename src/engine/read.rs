@@ -1,12 +1,14 @@
 //! Reads by key, alone and many at a time.
 
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::found::Finding;
 use super::record::Record;
-use super::{Engine, Entry, View};
+use super::{Engine, Entry, Found, View};
 use crate::model::{UnixMillis, Version};
 
 /// Keys that are looked up side by side.
@@ -53,27 +55,37 @@ impl Engine {
         self.get_hashed(hash, key, view, now)
     }
 
-    /// The entries of `keys`, in their order, each as by [`Engine::get`].
+    /// The entries of `keys`, in their order, each by its view as by [`Engine::get`]. Stops before
+    /// the first one whose value would make all of them more than `values_bytes_max`; a single one
+    /// may be more.
     ///
     /// What a read costs is waiting for memory. Keys are taken in groups, and each step (table,
     /// slot, record) is done for the whole group before the next, so that the waits overlap.
     pub fn get_many<'k>(
         &mut self,
-        keys: impl Iterator<Item = &'k str>,
-        view: View,
+        keys: impl Iterator<Item = (&'k str, View)>,
         now: UnixMillis,
-    ) -> Vec<Option<Entry>> {
-        let mut found = Vec::with_capacity(keys.size_hint().0);
-        let (mut keys, mut group) = (keys, [("", 0); GROUP_KEYS]);
+        values_bytes_max: usize,
+    ) -> Found {
+        let mut finding = Finding::new(keys.size_hint().0, values_bytes_max);
+        let (mut keys, mut hashed) = (keys, [(0, "", View::Key); GROUP_KEYS]);
         loop {
-            let group = self.next_group(&mut keys, &mut group);
+            let mut len = 0;
+            for (place, (key, view)) in hashed.iter_mut().zip(&mut keys) {
+                *place = (self.entries.hash(key.as_bytes()), key, view);
+                len += 1;
+            }
+            let group = &hashed[..len];
             if group.is_empty() {
-                return found;
+                return finding.finish();
             }
-            self.warm_up(group);
-            for (key, hash) in group {
-                found.push(self.get_hashed(*hash, key, view, now));
+            self.warm_up(group.iter().map(|(hash, ..)| *hash));
+            for (hash, key, view) in group {
+                if self.find_into(&mut finding, *hash, key, *view, now).is_break() {
+                    return finding.finish();
+                }
             }
+            finding.expect_more();
         }
     }
 
@@ -86,42 +98,32 @@ impl Engine {
 
     /// Touches the memory that looking up each of `keys` will need, group by group.
     pub(super) fn warm_up_all<'k>(&self, mut keys: impl Iterator<Item = &'k str>) {
-        let mut group = [("", 0); GROUP_KEYS];
+        let mut hashes = [0; GROUP_KEYS];
         loop {
-            let group = self.next_group(&mut keys, &mut group);
-            if group.is_empty() {
+            let mut len = 0;
+            for (place, key) in hashes.iter_mut().zip(&mut keys) {
+                *place = self.entries.hash(key.as_bytes());
+                len += 1;
+            }
+            if len == 0 {
                 return;
             }
-            self.warm_up(group);
+            self.warm_up(hashes[..len].iter().copied());
         }
-    }
-
-    /// The next keys with their hashes; none at the end.
-    fn next_group<'g, 'k>(
-        &self,
-        keys: &mut impl Iterator<Item = &'k str>,
-        group: &'g mut [(&'k str, u32); GROUP_KEYS],
-    ) -> &'g [(&'k str, u32)] {
-        let mut len = 0;
-        for (place, key) in group.iter_mut().zip(keys) {
-            *place = (key, self.entries.hash(key.as_bytes()));
-            len += 1;
-        }
-        &group[..len]
     }
 
     /// Touches the memory that looking up `group` will need.
-    fn warm_up(&self, group: &[(&str, u32)]) {
+    fn warm_up(&self, hashes: impl Iterator<Item = u32> + Clone) {
         let entries = &*self.entries;
         let mut sum = 0;
-        for (_, hash) in group {
-            sum ^= entries.table.peek(*hash);
+        for hash in hashes.clone() {
+            sum ^= entries.table.peek(hash);
         }
         let mut slots = [0_u32; GROUP_KEYS];
         let mut len = 0;
-        for (_, hash) in group {
+        for hash in hashes {
             // Any entry of the same hash will do: nearly always it is the one.
-            if let Some(slot) = entries.table.find(*hash, |_| true) {
+            if let Some(slot) = entries.table.find(hash, |_| true) {
                 slots[len] = slot;
                 len += 1;
             }
@@ -143,15 +145,53 @@ impl Engine {
         let found = slot.map(|slot| (slot, entries.record(slot)));
         let live = found.filter(|(_, record)| record.is_live(now));
         let entry = live.as_ref().map(|(_, record)| Entry::of(record, view));
-        if view.is_use() {
-            let live = live.map(|(slot, _)| slot);
-            let tally = if live.is_some() { &mut self.hits } else { &mut self.misses };
-            *tally.get_mut() += 1;
-            if let Some(slot) = live {
-                entries.recency.stamp(&mut entries.slots, slot);
-            }
-        }
+        let live = live.map(|(slot, _)| slot);
+        self.note_use(live, view);
         entry
+    }
+
+    /// Looks one key up for a list; breaks off if the list is full.
+    #[inline]
+    fn find_into(
+        &mut self,
+        finding: &mut Finding,
+        hash: u32,
+        key: &str,
+        view: View,
+        now: UnixMillis,
+    ) -> ControlFlow<()> {
+        let entries = &*self.entries;
+        let slot = entries.find_hashed(hash, key);
+        let found = slot.map(|slot| (slot, entries.record(slot)));
+        let live = match found.filter(|(_, record)| record.is_live(now)) {
+            Some((_, record)) if finding.is_full_for(&record, view) => {
+                return ControlFlow::Break(());
+            }
+            Some((slot, record)) => {
+                finding.push(&record, view);
+                Some(slot)
+            }
+            None => {
+                finding.push_none();
+                None
+            }
+        };
+        self.note_use(live, view);
+        ControlFlow::Continue(())
+    }
+
+    /// Counts a read that found the live entry in `slot`, or none.
+    #[inline]
+    fn note_use(&mut self, slot: Option<u32>, view: View) {
+        if !view.is_use() {
+            return;
+        }
+        let tally = if slot.is_some() { &mut self.hits } else { &mut self.misses };
+        *tally.get_mut() += 1;
+        if let Some(slot) = slot {
+            let entries = &mut *self.entries;
+            entries.recency.stamp(&mut entries.slots, slot);
+        }
     }
 
     /// Counts `count` reads that found their entries.

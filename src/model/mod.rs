@@ -15,11 +15,13 @@
 //! # Not here
 //! What a command may do: `engine`. What bytes it becomes on disk: `wal`; on the wire: `service`.
 
+mod keys;
 mod mutation;
 mod name;
 mod namespace;
 mod time;
 
+pub use keys::Keys;
 pub use mutation::{Cause, Change, Fact, Mutation, Version};
 pub use name::{
     KEY_BYTES_MAX, Key, KeyError, NAMESPACE_BYTES_MAX, NameError, NamespaceId, NamespaceName,

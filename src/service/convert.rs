@@ -8,10 +8,11 @@ use prost_types::{Duration as WireDuration, Timestamp};
 use super::RESPONSE_BYTES_MAX;
 use super::status;
 use super::validate::ConfigPatch;
-use crate::model::{Bound, Durability, Eviction, Key, Lifetime, Policy, UnixMillis};
+use crate::model::{Bound, Durability, Eviction, Key, Keys, Lifetime, Policy, UnixMillis};
 use crate::store::{
-    Command, Compacted, Entry, NamespaceInfo, NamespaceStats, Outcome, Refusal, Usage, View,
+    Command, Compacted, Entry, Found, NamespaceInfo, NamespaceStats, Outcome, Refusal, Usage, View,
 };
+use crate::wire::EntryFields;
 use crate::wire::v1 as wire;
 
 /// A count as the wire has it; what does not fit is cut to the largest that does.
@@ -68,14 +69,60 @@ pub(super) fn event_entry(
     wire::Entry { value, ..described }
 }
 
+/// Bytes that an entry's message has besides its key and value where the value is all that is asked
+/// for, and where everything is: times, numbers, lengths. A few more or less do not matter.
+const VALUE_OVERHEAD_BYTES: usize = 24;
+const ENTRY_OVERHEAD_BYTES: usize = 72;
+
+/// What was found for `keys`, written straight into the answer.
+pub(super) fn found(
+    keys: &Keys,
+    found: &Found,
+    view: View,
+    now: impl Fn() -> UnixMillis,
+) -> wire::BatchGetResponse {
+    let bytes = match view {
+        View::Value => found.values_bytes() + found.len() * VALUE_OVERHEAD_BYTES,
+        View::Key | View::Metadata | View::Full => {
+            found.values_bytes() + keys.bytes() + found.len() * ENTRY_OVERHEAD_BYTES
+        }
+    };
+    let mut response = wire::BatchGetResponse::with_capacity(bytes);
+    for (key, seen) in keys.iter().zip(found.iter()) {
+        let fields = seen.map(|seen| match view {
+            View::Key => EntryFields { key, ..EntryFields::default() },
+            View::Value => EntryFields {
+                value: seen.value,
+                version: int64(seen.version.0),
+                ..EntryFields::default()
+            },
+            // The value is empty unless it was asked for.
+            View::Metadata | View::Full => EntryFields {
+                key,
+                value: seen.value,
+                version: int64(seen.version.0),
+                expire_time: seen.deadline.map(timestamp),
+                ttl: seen.deadline.map(|deadline| left_until(deadline, &now)),
+                update_time: Some(timestamp(seen.written)),
+                size_bytes: i64::from(seen.value_bytes),
+            },
+        });
+        response.push(fields.as_ref());
+    }
+    response
+}
+
+fn left_until(deadline: UnixMillis, now: impl Fn() -> UnixMillis) -> WireDuration {
+    duration(Duration::from_millis(deadline.millis_since(now())))
+}
+
 fn metadata(key: String, entry: &Entry, now: impl Fn() -> UnixMillis) -> wire::Entry {
-    let left = |deadline: UnixMillis| Duration::from_millis(deadline.millis_since(now()));
     wire::Entry {
         key,
         value: bytes::Bytes::new(),
         version: int64(entry.version.0),
         expire_time: entry.deadline.map(timestamp),
-        ttl: entry.deadline.map(|deadline| duration(left(deadline))),
+        ttl: entry.deadline.map(|deadline| left_until(deadline, now)),
         update_time: Some(timestamp(entry.written)),
         size_bytes: i64::from(entry.value_bytes),
     }

@@ -10,13 +10,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::places::{Places, StreamLimits};
 use super::validate::{self, Count};
 use super::{Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, status, watching};
-use crate::model::{Key, NamespaceName, UnixMillis};
-use crate::store::{Batch, Command, Entry, Error, Reading, Refusal, Scan, Store, Written};
+use crate::model::{NamespaceName, UnixMillis};
+use crate::store::{Batch, Command, Error, Reading, Refusal, Scan, Store, Written};
 use crate::wire::v1 as wire;
 use crate::wire::v1::key_value_service_server::{KeyValueService, KeyValueServiceServer};
 
-/// Most bytes an entry's message has besides its key and value: times, numbers, lengths.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
 /// Most bytes of keys and values on one page of a list; the rest of a response is room for what
 /// surrounds a thousand of them, and for the page token.
 const PAGE_BYTES_MAX: usize = RESPONSE_BYTES_MAX - (256 << 10);
@@ -147,17 +145,8 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         let (namespace, keys, view) = validate::batch_get(request.into_inner(), &self.default)?;
         let found = self.store.get_many(&namespace, &keys, view).await;
         let found = found.map_err(|error| failed(&error, &namespace))?;
-        // Measured before the message is built, in one walk that is cheap and rarely wrong.
-        let bytes_max: usize = keys.iter().zip(&found).map(|(k, e)| result_bytes_max(k, e)).sum();
-        let results = keys
-            .into_iter()
-            .zip(found)
-            .map(|(key, found)| wire::BatchGetResult {
-                entry: found.map(|entry| convert::entry(key, entry, view, || self.now())),
-            })
-            .collect();
-        let response = wire::BatchGetResponse { results };
-        if bytes_max > RESPONSE_BYTES_MAX && response.encoded_len() > RESPONSE_BYTES_MAX {
+        let response = convert::found(&keys, &found, view, || self.now());
+        if response.encoded_len() > RESPONSE_BYTES_MAX {
             return Err(status::response_too_large(RESPONSE_BYTES_MAX));
         }
         Ok(Response::new(response))
@@ -280,12 +269,6 @@ fn returns_value(command: &Command) -> bool {
 fn first_refusal(written: &Written) -> Option<(usize, Refusal)> {
     let refusals = written.outcomes.iter().enumerate();
     refusals.filter_map(|(index, ruling)| Some((index, *ruling.as_ref().err()?))).next()
-}
-
-/// No less than what one result of a batch read takes in its message.
-fn result_bytes_max(key: &Key, found: &Option<Entry>) -> usize {
-    let entry = found.as_ref().map_or(0, |entry| key.as_str().len() + entry.value.len());
-    entry + ENTRY_OVERHEAD_BYTES
 }
 
 /// A store broke its promise of one outcome for each command: a bug, so no reason is given.

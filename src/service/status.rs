@@ -152,6 +152,9 @@ pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
                 .with_quota(&subject(namespace))
                 .with_retry(*retry_after)
         }
+        Error::TooMuch { limit_bytes } => {
+            new(Code::ResourceExhausted, ErrorReason::ResponseTooLarge).with("limit", limit_bytes)
+        }
         Error::Overloaded { retry_after } => {
             new(Code::Unavailable, ErrorReason::Overloaded).with_retry(*retry_after)
         }
@@ -241,10 +244,7 @@ fn subject(namespace: &str) -> String {
 
 /// What a caller hears who asks for more than one response may carry.
 pub(super) fn response_too_large(limit_bytes: usize) -> Status {
-    let text = format!("the answer would be larger than {limit_bytes} bytes: ask for less at once");
-    Failure::new(Code::ResourceExhausted, ErrorReason::ResponseTooLarge, text)
-        .with("limit", limit_bytes)
-        .into_status()
+    of_error(&Error::TooMuch { limit_bytes }, "").into_status()
 }
 
 /// What a caller hears who opens one stream too many.

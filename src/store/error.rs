@@ -62,6 +62,12 @@ pub enum Error {
         /// When there is room again.
         retry_after: Duration,
     },
+    /// The values asked for have more bytes than one answer may.
+    #[error("the answer would be larger than {limit_bytes} bytes: ask for less at once")]
+    TooMuch {
+        /// Most it may have.
+        limit_bytes: usize,
+    },
     /// More is queued than there may be; nothing was executed.
     #[error("the server is overloaded")]
     Overloaded {

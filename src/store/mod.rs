@@ -25,7 +25,8 @@ mod watch;
 use std::future::Future;
 
 pub use crate::engine::{
-    Command, Condition, Entry, Expiration, Outcome, Quota, Reading, Refusal, Scan, View,
+    Command, Condition, Entry, Expiration, Found, Outcome, Quota, Reading, Refusal, Scan, Seen,
+    View,
 };
 pub use error::Error;
 pub use info::{
@@ -35,7 +36,11 @@ pub use info::{
 
 pub use watch::{Delivery, Event, EventKind, Filter, Start, Values, WatchOrder, Watching};
 
-use crate::model::{Key, NamespaceName};
+use crate::model::{Key, Keys, NamespaceName};
+
+/// Most bytes of values that one answer carries. No response message is larger, and what cannot be
+/// sent should not be gathered.
+pub const VALUES_BYTES_MAX: usize = 4 << 20;
 
 /// Commands on one namespace that are ruled upon at one moment.
 #[derive(Debug)]
@@ -78,12 +83,14 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Entry>, Error>> + Send;
 
     /// Entries for `keys`, in their order, all seen at one moment.
+    ///
+    /// Errors: [`Error::TooMuch`] where their values have more than [`VALUES_BYTES_MAX`] bytes.
     fn get_many(
         &self,
         namespace: &NamespaceName,
-        keys: &[Key],
+        keys: &Keys,
         view: View,
-    ) -> impl Future<Output = Result<Vec<Option<Entry>>, Error>> + Send;
+    ) -> impl Future<Output = Result<Found, Error>> + Send;
 
     /// Rules on a batch, and answers when what was changed is as safe as the namespace asks.
     fn write(

@@ -81,7 +81,7 @@ pub(crate) mod pykv_requests {
     }
 
     pub(crate) fn batch_get(namespace: &str) -> Work {
-        let keys = (0..BATCH).map(|_| KEY.to_owned()).collect();
+        let keys = (0..BATCH).map(|_| KEY).collect();
         let view = EntryView::Value.into();
         let request = BatchGetRequest { namespace: namespace.to_owned(), keys, view };
         let reply_bytes_min = VALUE_BYTES * request.keys.len();

@@ -182,3 +182,21 @@ fn a_fact_that_is_not_newer_than_what_stands_changes_nothing() {
     engine.apply(&fact(6, remove));
     assert_eq!((value(&mut engine, "a"), engine.version()), (None, Version(6)));
 }
+
+#[test]
+fn a_read_of_many_stops_where_values_become_too_many_and_counts_what_it_read() {
+    let mut engine = Engine::new(Rules::default());
+    run(&mut engine, &[set("a", &[b'a'; 60]), set("b", &[b'b'; 60]), set("c", b"c")], false);
+    let ask = |engine: &mut Engine, view, bytes_max| {
+        let keys = ["none", "a", "b", "c"].into_iter().map(|key| (key, view));
+        engine.get_many(keys, NOW, bytes_max)
+    };
+    let found = ask(&mut engine, View::Value, 119);
+    assert_eq!((found.len(), found.values_bytes()), (2, 60));
+    let counters = engine.counters();
+    assert_eq!((counters.hits, counters.misses), (1, 1));
+    assert_eq!(ask(&mut engine, View::Value, 120).len(), 3);
+    assert_eq!(ask(&mut engine, View::Value, 121).len(), 4);
+    assert_eq!(ask(&mut engine, View::Value, 1).len(), 2, "the first value may be larger");
+    assert_eq!(ask(&mut engine, View::Metadata, 1).len(), 4, "no values, no limit");
+}

@@ -3,7 +3,8 @@
 use tonic::Status;
 
 use super::{At, Problems};
-use crate::model::{Key, NamespaceName};
+use crate::model::{Key, Keys, NamespaceName};
+use crate::service::BATCH_ITEMS_MAX;
 use crate::service::pages::PageOf;
 use crate::store::{Batch, Command, View};
 use crate::wire::v1 as wire;
@@ -47,16 +48,19 @@ pub(crate) fn get(
 pub(crate) fn batch_get(
     request: wire::BatchGetRequest,
     default: &NamespaceName,
-) -> Result<(NamespaceName, Vec<Key>, View), Status> {
+) -> Result<(NamespaceName, Keys, View), Status> {
     let mut problems = Problems::default();
     let namespace = problems.namespace(&request.namespace, NAMESPACE, default);
     problems.items(request.keys.len(), At::Field(&At::Top, "keys"));
-    // The vector of texts becomes the vector of keys in place.
-    let keys: Vec<Key> = (request.keys.into_iter().enumerate())
-        .filter_map(|(index, key)| problems.key(key, At::Item(&At::Top, "keys", index)))
-        .collect();
+    let (text, ends) = request.keys.into_parts();
+    let keys = Keys::parse(text, ends, |index, error| {
+        // Who sends too many is not told of each.
+        if index < BATCH_ITEMS_MAX {
+            problems.add::<()>(At::Item(&At::Top, "keys", index), ErrorReason::KeyInvalid, error);
+        }
+    });
     let view = view_or(request.view, View::Full);
-    problems.refuse(namespace.map(|namespace| (namespace, keys, view)))
+    problems.refuse(namespace.zip(keys).map(|(namespace, keys)| (namespace, keys, view)))
 }
 
 /// Checks a set.
@@ -113,8 +117,9 @@ pub(crate) fn batch_write(
     problems.items(request.operations.len(), OPERATIONS);
     problems.batch_bytes(&request.operations);
     let named = named_or_default(&request.namespace);
-    let mut commands = Vec::with_capacity(request.operations.len());
-    for (index, step) in request.operations.into_iter().enumerate() {
+    let mut commands = Vec::with_capacity(request.operations.len().min(BATCH_ITEMS_MAX));
+    // Who sends too many is not told of each.
+    for (index, step) in request.operations.into_iter().enumerate().take(BATCH_ITEMS_MAX) {
         let at = At::Item(&At::Top, "operations", index);
         commands.extend(problems.operation(step, at, named));
     }

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::{World, delete, key, many_in, one, peek, set, set_if, space, value};
-use crate::model::{KEY_BYTES_MAX, VALUE_BYTES_DEFAULT_MAX};
-use crate::store::{Batch, Command, Condition, Error, Expiration, Outcome, Refusal, Store, View};
+use crate::model::{KEY_BYTES_MAX, Keys, VALUE_BYTES_DEFAULT_MAX};
+use crate::store::{
+    Batch, Command, Condition, Error, Expiration, Outcome, Refusal, Store, VALUES_BYTES_MAX, View,
+};
 
 pub(crate) async fn what_was_written_is_read(world: &impl World) {
     let store = world.store();
@@ -55,14 +57,29 @@ pub(crate) async fn many_keys_are_answered_in_their_order(world: &impl World) {
     let store = world.store();
     let sets = (0..500).map(|n| set(&format!("k{}", 2 * n), &format!("v{}", 2 * n)));
     many_in(store, "default", sets.collect()).await;
-    let keys: Vec<_> = (0..1001).rev().map(|n| key(&format!("k{n}"))).collect();
+    let keys: Keys = (0..1001).rev().map(|n| key(&format!("k{n}"))).collect();
     let found = store.get_many(&space("default"), &keys, View::Value).await.unwrap();
     assert_eq!(found.len(), keys.len());
-    for (key, entry) in keys.iter().zip(found) {
-        let number: usize = key.as_str()[1..].parse().unwrap();
+    for (key, entry) in keys.iter().zip(found.iter()) {
+        let number: usize = key[1..].parse().unwrap();
         let expected = (number.is_multiple_of(2) && number < 1000).then(|| format!("v{number}"));
-        assert_eq!(entry.map(|entry| entry.value), expected.map(Bytes::from), "{number}");
+        let value = entry.map(|entry| entry.value);
+        assert_eq!(value, expected.as_deref().map(str::as_bytes), "{number}");
     }
+}
+
+pub(crate) async fn values_beyond_one_answer_are_not_gathered(world: &impl World) {
+    let store = world.store();
+    let name = space("default");
+    let value = "x".repeat(VALUES_BYTES_MAX / 8);
+    one(store, set("a", &value)).await;
+    let keys = |count| std::iter::repeat_n(key("a"), count).collect::<Keys>();
+    let most = store.get_many(&name, &keys(8), View::Full).await.unwrap();
+    assert_eq!((most.len(), most.values_bytes()), (8, VALUES_BYTES_MAX));
+    let error = store.get_many(&name, &keys(9), View::Full).await.unwrap_err();
+    assert_eq!(error, Error::TooMuch { limit_bytes: VALUES_BYTES_MAX });
+    let described = store.get_many(&name, &keys(9), View::Metadata).await.unwrap();
+    assert_eq!(described.len(), 9, "what has no values is not too much");
 }
 
 pub(crate) async fn a_batch_is_ruled_upon_in_order(world: &impl World) {

@@ -49,6 +49,7 @@ macro_rules! suite {
                 an_overwrite_takes_another_version,
                 keys_and_values_of_any_content_come_back,
                 many_keys_are_answered_in_their_order,
+                values_beyond_one_answer_are_not_gathered,
                 a_batch_is_ruled_upon_in_order,
                 a_bad_command_does_not_spoil_the_others,
                 an_atomic_batch_is_all_or_nothing,

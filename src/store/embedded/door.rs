@@ -12,9 +12,9 @@ use super::shared::Shared;
 use super::turn::Ruled;
 use super::watch::Watcher;
 use crate::engine::Engine;
-use crate::model::{Key, NamespaceName};
+use crate::model::{Key, Keys, NamespaceName};
 use crate::store::{
-    Batch, Capabilities, Command, Compacted, Entry, Error, NamespaceInfo, NamespaceSpec,
+    Batch, Capabilities, Command, Compacted, Entry, Error, Found, NamespaceInfo, NamespaceSpec,
     NamespaceStats, Page, Reading, Scan, Settings, Store, StoreStats, View, WatchOrder, Written,
 };
 
@@ -63,9 +63,9 @@ impl Store for Embedded {
     async fn get_many(
         &self,
         namespace: &NamespaceName,
-        keys: &[Key],
+        keys: &Keys,
         view: View,
-    ) -> Result<Vec<Option<Entry>>, Error> {
+    ) -> Result<Found, Error> {
         let shared = self.shared()?;
         let read = |turn: &mut Turn<'_>| turn.get_many(shared, keys, view);
         match in_turn(shared, namespace, read) {
@@ -73,7 +73,7 @@ impl Store for Embedded {
                 shared.commit.wait_read(ticket).await?;
                 Ok(found)
             }
-            Ok(None) => nothing(shared, vec![None; keys.len()]).await,
+            Ok(None) => nothing(shared, Found::nothing(keys.len())).await,
             Err(error) => Err(told(shared, error).await),
         }
     }

@@ -7,9 +7,9 @@ use super::commit::Ticket;
 use super::namespace::{Turn, Unsynced};
 use super::shared::{AbortOnPanic, Shared};
 use super::watch::History;
-use crate::engine::{Command, Entry, Outcome, Refusal, Scan, View};
-use crate::model::{Cause, Change, Durability, Fact, Key, Mutation, UnixMillis, Version};
-use crate::store::Error;
+use crate::engine::{Command, Entry, Found, Outcome, Refusal, Scan, View};
+use crate::model::{Cause, Change, Durability, Fact, Key, Keys, Mutation, UnixMillis, Version};
+use crate::store::{Error, VALUES_BYTES_MAX};
 use crate::wal::Lsn;
 
 /// Versions reserved at a time: at a million changes a second, a sync each 65 ms.
@@ -290,20 +290,32 @@ impl Turn<'_> {
     pub(super) fn get_many(
         &mut self,
         shared: &Shared,
-        keys: &[Key],
+        keys: &Keys,
         view: View,
-    ) -> Result<(Vec<Option<Entry>>, Ticket), Error> {
+    ) -> Result<(Found, Ticket), Error> {
         self.admit(keys.len())?;
-        let now = shared.clock.now();
-        let found = self.state.engine.get_many(keys.iter().map(Key::as_str), view, now);
+        let (found, ticket) = self.find(shared, keys.iter().map(|key| (key, view)));
+        match found.len() == keys.len() {
+            true => Ok((found, ticket)),
+            false => Err(Error::TooMuch { limit_bytes: VALUES_BYTES_MAX }),
+        }
+    }
+
+    /// Looks up keys until their values are as many bytes as an answer carries.
+    fn find<'k>(
+        &mut self,
+        shared: &Shared,
+        keys: impl Iterator<Item = (&'k str, View)>,
+    ) -> (Found, Ticket) {
+        let found = self.state.engine.get_many(keys, shared.clock.now(), VALUES_BYTES_MAX);
         if self.is_settled() {
-            return Ok((found, Ticket::Now));
+            return (found, Ticket::Now);
         }
         let newest = found.iter().flatten().map(|entry| entry.version).max();
         let seen = newest.map_or(Ticket::Now, |version| self.seen(shared, version));
-        let complete = found.iter().all(Option::is_some);
+        let complete = found.iter().all(|entry| entry.is_some());
         let ticket = if complete { seen } else { seen.and(self.missed(shared)) };
-        Ok((found, ticket))
+        (found, ticket)
     }
 
     /// Puts a few more entries into the order of keys; true when it is complete.

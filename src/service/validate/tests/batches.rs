@@ -2,7 +2,7 @@
 
 use super::entries::{only, set_of, when};
 use super::*;
-use crate::model::{KEY_BYTES_MAX, Key};
+use crate::model::KEY_BYTES_MAX;
 use crate::service::pages::{self, PageOf};
 use crate::store::View;
 use crate::wire::v1 as wire;
@@ -13,11 +13,11 @@ use crate::wire::v1::write_operation::Operation;
 #[test]
 fn a_batch_read_keeps_the_order_and_names_each_bad_key() {
     let of = |keys: &[&str]| wire::BatchGetRequest {
-        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        keys: keys.iter().collect(),
         ..wire::BatchGetRequest::default()
     };
     let (_, keys, view) = batch_get(of(&["b", "a", "b"]), &default()).unwrap();
-    let keys: Vec<&str> = keys.iter().map(Key::as_str).collect();
+    let keys: Vec<&str> = keys.iter().collect();
     assert_eq!((keys, view), (vec!["b", "a", "b"], View::Full));
     let expected = [("keys[1]", "KEY_INVALID"), ("keys[3]", "KEY_INVALID")];
     refused(batch_get(of(&["b", "", "c", ""]), &default()), &expected);
@@ -26,7 +26,7 @@ fn a_batch_read_keeps_the_order_and_names_each_bad_key() {
 #[test]
 fn a_batch_has_one_to_a_thousand_items() {
     let read = |count| {
-        let keys = vec!["k".to_owned(); count];
+        let keys = std::iter::repeat_n("k", count).collect();
         batch_get(wire::BatchGetRequest { keys, ..wire::BatchGetRequest::default() }, &default())
     };
     let write = |count| {
