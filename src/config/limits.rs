@@ -118,13 +118,23 @@ pub(super) const LIMITS: &[Setting] = &[
     },
     Setting {
         key: "limits.window_bytes",
-        help: "What a caller may send before it is read, per connection and per stream; 65535 to 2147483647.",
+        help: "What a caller may send of one call before it is read, 65535 to 2147483647.",
         read: |config, raw| {
             let bytes = raw.bytes(WINDOW_BYTES)?;
             config.limits.window_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             Ok(())
         },
         show: |config| shown::bytes(config.limits.window_bytes.into()),
+    },
+    Setting {
+        key: "limits.connection_window_bytes",
+        help: "What a caller may send of all calls of a connection before it is read, 65535 to 2147483647; at least 50 windows of a call, or a pipeline of tiny requests can end its connection.",
+        read: |config, raw| {
+            let bytes = raw.bytes(WINDOW_BYTES)?;
+            config.limits.connection_window_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            Ok(())
+        },
+        show: |config| shown::bytes(config.limits.connection_window_bytes.into()),
     },
     Setting {
         key: "limits.max_send_buffer_bytes",

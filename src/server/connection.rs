@@ -6,14 +6,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use tonic::body::Body;
 use tower::Service;
 
@@ -30,6 +32,9 @@ use crate::telemetry;
 const RESETS_PENDING_MAX: usize = 20;
 /// Streams that we reset because of a peer's mistakes; more end the connection.
 const RESETS_LOCAL_MAX: usize = 1_024;
+
+/// How long a peer may take to close its side when ours is closed.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What all connections of a worker share.
 #[derive(Clone)]
@@ -55,7 +60,7 @@ pub(super) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_local_error_reset_streams(RESETS_LOCAL_MAX)
         .initial_stream_window_size(limits.window_bytes)
-        .initial_connection_window_size(limits.window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
         .adaptive_window(false)
         .max_send_buf_size(limits.send_buffer_bytes_max)
         .keep_alive_interval(limits.keepalive_interval)
@@ -87,9 +92,9 @@ where
         let mut connection = pin!(builder.serve_connection(TokioIo::new(cork.clone()), service));
         let mut draining = pin!(readiness.reached(Phase::Draining));
         let mut drains = true;
-        let mut watch = Watch::new(cork, greeted, &limits);
+        let mut watch = Watch::new(cork.clone(), greeted, &limits);
 
-        poll_fn(|cx| {
+        let end = poll_fn(|cx| {
             if drains && draining.as_mut().poll(cx).is_ready() {
                 drains = false;
                 connection.as_mut().graceful_shutdown();
@@ -98,6 +103,10 @@ where
             watch.poll(cx, ended)
         })
         .await;
+        match end {
+            End::Finished => linger(cork).await,
+            End::Cut => {}
+        }
     }
 
     fn answer(&self, request: Request<Incoming>) -> Answering<S::Future> {
@@ -110,6 +119,27 @@ where
             None => self.calls.answer(request),
         }
     }
+}
+
+/// How a connection ended.
+enum End {
+    /// Everything was said and written.
+    Finished,
+    /// Its peer is gone, or was silent for too long.
+    Cut,
+}
+
+/// Waits until the peer has closed its side. A socket that is closed while its peer still sends, be it
+/// only that it has read something, takes back what the peer has not read: the end of its streams.
+async fn linger(mut cork: Cork<TcpStream>) {
+    let farewell = async {
+        let mut scrap = [0; 1024];
+        if cork.shutdown().await.is_ok() {
+            while matches!(cork.read(&mut scrap).await, Ok(1..)) {}
+        }
+    };
+    // Who does not close is not waited for.
+    let _ = timeout(LINGER, farewell).await;
 }
 
 /// Writes a connection's bytes out and closes it when its peer is silent for too long.
@@ -130,18 +160,18 @@ impl<'a> Watch<'a> {
         Self { cork, limits, greeted, greeting, stall: None }
     }
 
-    /// One turn; ready when the connection is to be dropped.
-    fn poll(&mut self, cx: &mut Context<'_>, ended: bool) -> Poll<()> {
+    /// One turn; ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>, ended: bool) -> Poll<End> {
         if let Some(greeting) = &mut self.greeting {
             if self.greeted.load(Ordering::Relaxed) || self.cork.has_preface() {
                 self.greeting = None;
             } else if greeting.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(End::Cut);
             }
         }
         match self.cork.write_out(cx) {
-            Err(_) => Poll::Ready(()),
-            Ok(Progress::Empty) if ended => Poll::Ready(()),
+            Err(_) => Poll::Ready(End::Cut),
+            Ok(Progress::Empty) if ended => Poll::Ready(End::Finished),
             Ok(Progress::Empty) => {
                 self.stall = None;
                 Poll::Pending
@@ -150,10 +180,11 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn poll_stall(&mut self, cx: &mut Context<'_>, sent: u64) -> Poll<()> {
+    fn poll_stall(&mut self, cx: &mut Context<'_>, sent: u64) -> Poll<End> {
         if self.stall.as_ref().is_none_or(|(before, _)| *before != sent) {
             self.stall = Some((sent, Box::pin(sleep(self.limits.write_stall_timeout))));
         }
-        self.stall.as_mut().map_or(Poll::Pending, |(_, timer)| timer.as_mut().poll(cx))
+        let timer = self.stall.as_mut().map(|(_, timer)| timer.as_mut());
+        timer.map_or(Poll::Pending, |timer| timer.poll(cx).map(|()| End::Cut))
     }
 }

@@ -28,8 +28,14 @@ pub struct Limits {
     pub request_timeout_max: Duration,
     /// How long a connection may accept no byte while there is something to write.
     pub write_stall_timeout: Duration,
-    /// Flow-control window of a connection and of each stream: what a caller may send unread.
+    /// Flow-control window of a stream: what a caller may send of one call before it is read.
     pub window_bytes: u32,
+    /// Flow-control window of a connection: what a caller may send of all calls together before it
+    /// is read. Many stream windows, because h2 ends a connection whose unread DATA frames of less
+    /// than 256 bytes fall short of that by more than half this window, all of them summed up; so
+    /// the window of a stream must be full before that. With the defaults one stream can be full of
+    /// frames of 5 bytes, three of the smallest requests there are, or eleven of ordinary ones.
+    pub connection_window_bytes: u32,
     /// Most bytes of a stream that wait for its caller's window.
     pub send_buffer_bytes_max: usize,
     /// Most bytes that wait for the socket of a connection.
@@ -56,7 +62,8 @@ impl Default for Limits {
             keepalive_timeout: Duration::from_secs(10),
             request_timeout_max: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(30),
-            window_bytes: 1024 * 1024,
+            window_bytes: 256 * 1024,
+            connection_window_bytes: 32 * 1024 * 1024,
             send_buffer_bytes_max: 256 * 1024,
             write_buffer_bytes_max: 256 * 1024,
             drain_notice: Duration::ZERO,

@@ -14,7 +14,7 @@ use tonic::body::Body;
 
 use super::answers;
 use super::readiness::{Phase, Readiness};
-use crate::telemetry::Method;
+use crate::telemetry::{Kind, Method};
 
 /// CANCELLED: what a call counts as whose caller went away before its end.
 const CANCELLED: u16 = 1;
@@ -37,6 +37,19 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Why a stream has to end now, although it has more to say. One that waits learns it from
+    /// [`Call::ending`]; one that is never without a frame would not.
+    fn overdue(&self) -> Option<Status> {
+        if self.method.kind() == Kind::Unary {
+            return None;
+        }
+        if self.readiness.phase() >= Phase::EndingStreams {
+            return Some(answers::shutting_down());
+        }
+        let deadline = self.deadline.filter(|deadline| *deadline <= Instant::now());
+        deadline.map(|_| answers::deadline_exceeded())
+    }
+
     fn ending(&mut self) -> Pin<&mut (dyn Future<Output = Status> + Send)> {
         let (deadline, readiness) = (self.deadline, &self.readiness);
         self.ending
@@ -122,8 +135,11 @@ impl http_body::Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if this.call.is_none() {
+        let Some(call) = &this.call else {
             return Pin::new(&mut this.inner).poll_frame(cx);
+        };
+        if let Some(status) = call.overdue() {
+            return Poll::Ready(Some(Ok(this.end(&status))));
         }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
         match polled {

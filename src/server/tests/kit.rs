@@ -21,6 +21,9 @@ use crate::telemetry;
 /// Longer than anything a test waits for; a promise not kept fails instead of hanging.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A service name whose watch has a reply at any time, more than anybody can read.
+pub(super) const ENDLESS: &str = "2147483647";
+
 /// What the tests need of a service: answers at once, never, or not at all.
 #[derive(Clone, Debug)]
 struct Odd;

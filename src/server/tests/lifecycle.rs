@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_types::StatusExt;
 
-use super::kit::{Running, patiently, request};
+use super::kit::{ENDLESS, Running, patiently, request};
 use crate::server::Limits;
 
 #[tokio::test]
@@ -46,6 +47,27 @@ async fn an_open_stream_ends_with_unavailable_long_before_the_drain_deadline() {
     let begun = Instant::now();
     server.shut_down();
     assert_eq!(patiently(stream.message()).await.unwrap_err().code(), Code::Unavailable);
+    server.ended().await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_never_silent_ends_with_unavailable_too() {
+    let limits = Limits { stream_grace: Duration::from_millis(20), ..Limits::default() };
+    let mut server = Running::odd(limits);
+    let mut client = server.client().await;
+    let mut stream = patiently(client.watch(request(ENDLESS))).await.unwrap().into_inner();
+    assert!(patiently(stream.message()).await.unwrap().is_some());
+    let begun = Instant::now();
+    server.shut_down();
+    let status = loop {
+        match patiently(stream.message()).await {
+            Ok(message) => assert!(message.is_some(), "it ended as if it were complete"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "SHUTTING_DOWN");
     server.ended().await;
     assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
 }

@@ -8,7 +8,7 @@ use tonic::body::Body;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::kit::{Running, patiently, request};
+use super::kit::{ENDLESS, Running, patiently, request};
 use crate::server::{Calls, Limits, Readiness};
 
 #[tokio::test]
@@ -65,6 +65,23 @@ async fn a_stream_outlives_the_cap_of_unary_calls_but_not_its_own_deadline() {
     let status = patiently(stream.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert!(begun.elapsed() > 20 * cap, "cut by the cap");
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_never_silent_ends_at_its_deadline_too() {
+    let server = Running::odd(Limits::default());
+    let mut watch = Request::new(request(ENDLESS));
+    watch.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
+    let mut stream = patiently(server.client().await.watch(watch)).await.unwrap().into_inner();
+    let status = loop {
+        match patiently(stream.message()).await {
+            Ok(message) => assert!(message.is_some(), "it ended as if it were complete"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.get_details_error_info().unwrap().reason, "DEADLINE_EXCEEDED");
     server.ended().await;
 }
 
