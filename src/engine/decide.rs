@@ -1,5 +1,6 @@
 //! Ruling on commands: what each comes to, one behind the other, without changing anything.
 
+use std::borrow::Borrow;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -18,9 +19,9 @@ impl Engine {
     /// it; each mutation takes the next version. Of the outcomes of a batch that was not committed
     /// those that held say only that: they carry no entries.
     #[must_use]
-    pub fn decide<'c>(
+    pub fn decide<'c, C: Borrow<Command>>(
         &self,
-        commands: &'c [Command],
+        commands: &'c [C],
         atomic: bool,
         now: UnixMillis,
         room: u64,
@@ -31,11 +32,12 @@ impl Engine {
             (_, true) => Scope::Atomic,
         };
         if commands.len() > 1 {
-            self.warm_up_all(commands.iter().map(key_of));
+            self.warm_up_all(commands.iter().map(|command| key_of(command.borrow())));
         }
         let ledger = Ledger::new(&self.entries, &self.rules, self.version, now, scope, room);
         let mut ruling = Ruling { rules: &self.rules, now, ledger };
-        let mut outcomes: Vec<_> = commands.iter().map(|command| ruling.rule(command)).collect();
+        let mut outcomes: Vec<_> =
+            commands.iter().map(|command| ruling.rule(command.borrow())).collect();
         self.count_uses(commands, &outcomes);
         let holds = |outcome: &Result<Outcome, Refusal>| outcome.as_ref().is_ok_and(Outcome::holds);
         if atomic && !outcomes.iter().all(holds) {
@@ -46,10 +48,14 @@ impl Engine {
     }
 
     /// A touch that returns the value is a read, too.
-    fn count_uses(&self, commands: &[Command], outcomes: &[Result<Outcome, Refusal>]) {
+    fn count_uses<C: Borrow<Command>>(
+        &self,
+        commands: &[C],
+        outcomes: &[Result<Outcome, Refusal>],
+    ) {
         for (command, outcome) in commands.iter().zip(outcomes) {
             if let (Command::Touch { view, .. }, Ok(Outcome::Touch { entry, .. })) =
-                (command, outcome)
+                (command.borrow(), outcome)
                 && view.is_use()
             {
                 let tally = if entry.is_some() { &self.hits } else { &self.misses };

@@ -96,6 +96,26 @@ impl Found {
     }
 }
 
+impl FromIterator<Option<Entry>> for Found {
+    fn from_iter<I: IntoIterator<Item = Option<Entry>>>(entries: I) -> Found {
+        let mut values = Vec::new();
+        let places = entries.into_iter().map(|entry| {
+            let Entry { value, value_bytes, version, deadline, written } = entry?;
+            let start = length(values.len());
+            values.extend_from_slice(&value);
+            let included_bytes = length(value.len());
+            Some(Place { start, included_bytes, value_bytes, version, deadline, written })
+        });
+        Found { places: places.collect(), values: Bytes::from(values) }
+    }
+}
+
+/// Where something begins in a buffer of values, or how long it is.
+#[inline]
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("values end below 4 GiB")
+}
+
 impl Place {
     fn range(&self) -> Range<usize> {
         let start = self.start as usize;
@@ -128,8 +148,7 @@ impl Finding {
 
     #[inline]
     pub(super) fn push(&mut self, record: &Record<'_>, view: View) {
-        let length = |bytes: usize| u32::try_from(bytes).expect("a value has at most 3 MiB");
-        let start = u32::try_from(self.values.len()).expect("values end below 4 GiB");
+        let start = length(self.values.len());
         let bare = Place {
             start,
             included_bytes: 0,

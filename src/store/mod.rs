@@ -20,6 +20,7 @@ mod conformance;
 pub mod embedded;
 mod error;
 mod info;
+mod step;
 mod watch;
 
 use std::future::Future;
@@ -33,6 +34,7 @@ pub use info::{
     Capabilities, Compacted, LogInfo, NamespaceInfo, NamespaceSpec, NamespaceStats, Page, Settings,
     StoreStats, Usage,
 };
+pub use step::{Answer, Operation, Step};
 
 pub use watch::{Delivery, Event, EventKind, Filter, Start, Values, WatchOrder, Watching};
 
@@ -98,6 +100,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         namespace: &NamespaceName,
         batch: Batch,
     ) -> impl Future<Output = Result<Written, Error>> + Send;
+
+    /// Does `steps` in their order, each as the verb of its name would, and answers when all of it
+    /// is as safe as its namespace asks. What one step fails of does not touch the others.
+    ///
+    /// There is one answer for each step done: at least the first, and as many as have about
+    /// [`VALUES_BYTES_MAX`] bytes of values. Steps behind those were not done and can be brought
+    /// again. Everything is done in as few turns as possible, so whoever calls bounds what it brings.
+    fn run(&self, steps: &mut [Step]) -> impl Future<Output = Vec<Result<Answer, Error>>> + Send;
 
     /// Entries by key order.
     fn scan(

@@ -18,6 +18,7 @@ pub(crate) mod data;
 pub(crate) mod expiry;
 pub(crate) mod limits;
 pub(crate) mod namespaces;
+pub(crate) mod runs;
 pub(crate) mod scans;
 pub(crate) mod watches;
 
@@ -73,6 +74,15 @@ macro_rules! suite {
                 a_scan_keeps_what_is_there_all_along,
                 a_count_is_exact,
                 a_deletion_by_prefix_takes_all_of_it_and_nothing_else;
+            runs: steps_are_done_in_order_and_see_each_other,
+                a_failed_step_does_not_touch_the_others,
+                steps_of_several_namespaces_keep_their_order,
+                a_namespace_that_is_not_there_is_empty_until_it_is_written_to,
+                a_read_only_store_does_the_reads_of_a_run,
+                a_rate_refuses_steps_and_not_their_neighbours,
+                values_beyond_one_answer_come_with_the_next_run,
+                a_run_makes_room_as_single_writes_do,
+                a_run_comes_to_what_its_steps_come_to_one_by_one;
             namespaces: namespaces_do_not_see_each_other,
                 a_namespace_is_made_once,
                 a_first_write_makes_its_namespace_if_it_may,

@@ -115,10 +115,21 @@ impl Commit {
             // Set apart: nearly every read has nothing to wait for, and should be small.
             Ticket::Durable(lsn) => Box::pin(self.durable(lsn)).await,
         };
-        outcome.map_err(|Stalled| match self.has_failed() {
-            true => Error::LogFailed,
-            false => Error::DiskFull,
-        })
+        outcome.map_err(|Stalled| self.reading_failed())
+    }
+
+    /// Whether `ticket` is good by now.
+    pub(super) fn is_good(&self, ticket: Ticket) -> bool {
+        match ticket {
+            Ticket::Now => true,
+            Ticket::Written(lsn) if !self.is_sync_late() => self.log.written() >= lsn,
+            Ticket::Written(lsn) | Ticket::Durable(lsn) => self.log.durable() >= lsn,
+        }
+    }
+
+    /// Why what was read cannot be told.
+    pub(super) fn reading_failed(&self) -> Error {
+        if self.has_failed() { Error::LogFailed } else { Error::DiskFull }
     }
 
     /// Whoever comes first after one yield writes for all: by then every request that this

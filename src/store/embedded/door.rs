@@ -8,14 +8,16 @@ use tokio::task::yield_now;
 use super::Embedded;
 use super::commit::Ticket;
 use super::namespace::{Namespace, Turn};
+use super::run;
 use super::shared::Shared;
 use super::turn::Ruled;
 use super::watch::Watcher;
 use crate::engine::Engine;
 use crate::model::{Key, Keys, NamespaceName};
 use crate::store::{
-    Batch, Capabilities, Command, Compacted, Entry, Error, Found, NamespaceInfo, NamespaceSpec,
-    NamespaceStats, Page, Reading, Scan, Settings, Store, StoreStats, View, WatchOrder, Written,
+    Answer, Batch, Capabilities, Command, Compacted, Entry, Error, Found, NamespaceInfo,
+    NamespaceSpec, NamespaceStats, Outcome, Page, Reading, Refusal, Scan, Settings, Step, Store,
+    StoreStats, View, WatchOrder, Written,
 };
 
 /// Bytes charged for an entry besides its key and value, and for the text of a counter.
@@ -85,14 +87,18 @@ impl Store for Embedded {
             Err(error) => return Err(told(shared, error).await),
         };
         shared.commit.wait(ruled.ticket).await?;
-        let refused = ruled.outcomes.iter().position(Result::is_err);
-        if let (true, Some(index)) = (batch.atomic, refused)
-            && let Err(refusal) = ruled.outcomes[index]
-        {
-            return Err(Error::Refused { index, refusal });
+        if let Some(error) = refused_for(batch.atomic, &ruled.outcomes) {
+            return Err(error);
         }
         let Ruled { outcomes, committed, .. } = ruled;
         Ok(Written { commands: batch.commands, outcomes, committed })
+    }
+
+    async fn run(&self, steps: &mut [Step]) -> Vec<Result<Answer, Error>> {
+        match self.shared() {
+            Ok(shared) => run::run(shared, steps).await,
+            Err(error) => steps.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     async fn scan(&self, namespace: &NamespaceName, scan: Scan) -> Result<Page, Error> {
@@ -378,8 +384,16 @@ async fn ordered<T>(
     }
 }
 
+/// Why nothing was changed: a command of an atomic batch was refused.
+pub(super) fn refused_for(atomic: bool, outcomes: &[Result<Outcome, Refusal>]) -> Option<Error> {
+    let mut outcomes = outcomes.iter().enumerate().filter(|_| atomic);
+    outcomes.find_map(|(index, outcome)| {
+        Some(Error::Refused { index, refusal: *outcome.as_ref().err()? })
+    })
+}
+
 /// What an answer must wait for that tells which namespaces there are, and how they are defined.
-fn defined(shared: &Shared) -> Ticket {
+pub(super) fn defined(shared: &Shared) -> Ticket {
     Ticket::Durable(shared.registry.changed.load(Ordering::Acquire))
 }
 
@@ -391,18 +405,22 @@ async fn nothing<T>(shared: &Arc<Shared>, answer: T) -> Result<T, Error> {
 
 /// `error`, once a power failure cannot belie what it tells of namespaces.
 async fn told(shared: &Arc<Shared>, error: Error) -> Error {
-    let tells = matches!(
+    match tells_of_namespaces(&error) {
+        true => shared.commit.wait_read(defined(shared)).await.err().unwrap_or(error),
+        false => error,
+    }
+}
+
+/// Whether an error tells which namespaces there are, or how they are defined.
+pub(super) fn tells_of_namespaces(error: &Error) -> bool {
+    matches!(
         error,
         Error::NamespaceNotFound(_)
             | Error::NamespaceExists(_)
             | Error::NamespaceNotEmpty(_)
             | Error::EtagMismatch
             | Error::TooManyNamespaces { .. }
-    );
-    match tells {
-        true => shared.commit.wait_read(defined(shared)).await.err().unwrap_or(error),
-        false => error,
-    }
+    )
 }
 
 /// Takes the turn of a batch, after making its namespace and room for it if need be.
@@ -443,7 +461,7 @@ fn rule_on_nothing(shared: &Shared, batch: &Batch) -> Ruled {
 }
 
 /// Most bytes by which `commands` can make a namespace grow.
-fn growth(commands: &[Command]) -> u64 {
+pub(super) fn growth(commands: &[Command]) -> u64 {
     let bytes = |command: &Command| match command {
         Command::Set { key, value, .. } => ENTRY_BYTES + key.as_str().len() + value.len(),
         Command::Increment { key, .. } => ENTRY_BYTES + COUNTER_BYTES + key.as_str().len(),

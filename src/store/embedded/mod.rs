@@ -29,6 +29,7 @@ mod keeper;
 mod loading;
 mod namespace;
 mod registry;
+mod run;
 mod shared;
 #[cfg(test)]
 mod tests;

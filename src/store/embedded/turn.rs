@@ -1,6 +1,6 @@
 //! A turn: rule, log, apply; and what an answer must wait for.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::time::Duration;
 
 use super::commit::Ticket;
@@ -65,16 +65,15 @@ impl Turn<'_> {
     }
 
     /// The same for part of a call that was admitted as a whole.
-    pub(super) fn rule(
+    pub(super) fn rule<C: Borrow<Command>>(
         &mut self,
         shared: &Shared,
-        commands: &[Command],
+        commands: &[C],
         atomic: bool,
     ) -> Result<Ruled, Error> {
         self.may_write(shared)?;
-        let touches = |command: &Command| matches!(command, Command::Touch { .. });
-        if self.state.imaging.is_some() && commands.iter().any(touches) {
-            // A touch is logged without its value, which is not in the log yet.
+        let touches = |command: &C| matches!(command.borrow(), Command::Touch { .. });
+        if !self.can_touch() && commands.iter().any(touches) {
             return Err(Error::Overloaded { retry_after: IMAGE_RETRY });
         }
         let now = shared.clock.now();
@@ -88,6 +87,12 @@ impl Turn<'_> {
         state.quota_rejections += refusals.filter(|refusal| rejected(refusal)).count() as u64;
         let ticket = self.carry_out(shared, &decision.mutations);
         Ok(Ruled { outcomes: decision.outcomes, committed: decision.committed, ticket })
+    }
+
+    /// Whether a deadline can be moved now: a touch is logged without its value, which is not in the
+    /// log yet where the namespace has just begun to be logged.
+    pub(super) fn can_touch(&self) -> bool {
+        self.state.imaging.is_none()
     }
 
     /// Whether this namespace may be written to now.
@@ -294,6 +299,16 @@ impl Turn<'_> {
         view: View,
     ) -> Result<(Found, Ticket), Error> {
         self.admit(keys.len())?;
+        self.find_many(shared, keys, view)
+    }
+
+    /// The same for part of a call that was admitted as a whole.
+    pub(super) fn find_many(
+        &mut self,
+        shared: &Shared,
+        keys: &Keys,
+        view: View,
+    ) -> Result<(Found, Ticket), Error> {
         let (found, ticket) = self.find(shared, keys.iter().map(|key| (key, view)));
         match found.len() == keys.len() {
             true => Ok((found, ticket)),
@@ -302,7 +317,7 @@ impl Turn<'_> {
     }
 
     /// Looks up keys until their values are as many bytes as an answer carries.
-    fn find<'k>(
+    pub(super) fn find<'k>(
         &mut self,
         shared: &Shared,
         keys: impl Iterator<Item = (&'k str, View)>,

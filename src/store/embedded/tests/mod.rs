@@ -2,6 +2,7 @@
 
 mod commit;
 mod restart;
+mod runs;
 mod watches;
 
 use std::fs;
