@@ -5,7 +5,6 @@ use std::time::Duration;
 use prost::Message;
 use prost_types::{Duration as WireDuration, Timestamp};
 
-use super::RESPONSE_BYTES_MAX;
 use super::status;
 use super::validate::ConfigPatch;
 use crate::model::{Bound, Durability, Eviction, Key, Keys, Lifetime, Policy, UnixMillis};
@@ -213,11 +212,22 @@ pub(super) fn write_result(
     wire::WriteResult { result: Some(result) }
 }
 
-/// Makes a batch's answer fit into a response. The writes have happened and the answer must say
+/// The lines of a batch's answer.
+pub(super) fn write_results(
+    commands: Vec<Command>,
+    outcomes: Vec<Result<Outcome, Refusal>>,
+    namespace: &str,
+    now: impl Fn() -> UnixMillis + Copy,
+) -> impl Iterator<Item = wire::WriteResult> {
+    let steps = commands.into_iter().zip(outcomes);
+    steps.map(move |(command, ruling)| write_result(command, ruling, namespace, now))
+}
+
+/// Makes a batch's answer fit into `limit_bytes`. The writes have happened and the answer must say
 /// so: values that were asked for are left out, the last ones first, until the rest fits.
 /// `size_bytes` still tells that there was one.
-pub(super) fn fit(response: &mut wire::BatchWriteResponse) {
-    let Some(mut excess) = response.encoded_len().checked_sub(RESPONSE_BYTES_MAX) else { return };
+pub(super) fn fit(response: &mut wire::BatchWriteResponse, limit_bytes: usize) {
+    let Some(mut excess) = response.encoded_len().checked_sub(limit_bytes) else { return };
     for result in response.results.iter_mut().rev() {
         if excess == 0 {
             return;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::Version;
+use crate::service::RESPONSE_BYTES_MAX;
 use crate::store::{Condition, Expiration, Quota};
 
 const NOW: UnixMillis = UnixMillis::from_millis(1_700_000_000_500);
@@ -153,7 +154,7 @@ fn previous(result: &wire::WriteResult) -> &wire::Entry {
 fn values_that_do_not_fit_an_answer_are_left_out_from_the_end() {
     let results = [1 << 20, 2 << 20, 3 << 20, 10].map(|bytes| replaced("k", bytes)).to_vec();
     let mut response = wire::BatchWriteResponse { committed: true, results };
-    fit(&mut response);
+    fit(&mut response, RESPONSE_BYTES_MAX);
     assert!(response.encoded_len() <= RESPONSE_BYTES_MAX);
     let kept: Vec<usize> = response.results.iter().map(|r| previous(r).value.len()).collect();
     assert_eq!(kept, [1 << 20, 2 << 20, 0, 0]);
@@ -166,7 +167,7 @@ fn an_answer_that_fits_is_left_alone() {
     let results = vec![replaced("k", 1 << 20), replaced("l", 1 << 20)];
     let mut response = wire::BatchWriteResponse { committed: true, results };
     let before = response.clone();
-    fit(&mut response);
+    fit(&mut response, RESPONSE_BYTES_MAX);
     assert_eq!(response, before);
 }
 
@@ -176,7 +177,7 @@ fn a_thousand_longest_keys_and_what_they_replaced_fit_an_answer() {
     let results = (0..crate::service::BATCH_ITEMS_MAX).map(|_| replaced(&long, 1)).collect();
     let mut response = wire::BatchWriteResponse { committed: true, results };
     assert!(response.encoded_len() > RESPONSE_BYTES_MAX);
-    fit(&mut response);
+    fit(&mut response, RESPONSE_BYTES_MAX);
     assert!(response.encoded_len() <= RESPONSE_BYTES_MAX);
     assert!(response.results.iter().all(|result| previous(result).size_bytes == 1));
 }
@@ -194,4 +195,27 @@ fn times_keep_their_milliseconds() {
     assert_eq!(timestamp(UnixMillis::ZERO), Timestamp::default());
     let short = WireDuration { seconds: 0, nanos: 1_000_000 };
     assert_eq!(duration(Duration::from_millis(1)), short);
+}
+
+#[test]
+fn what_was_found_for_many_keys_is_written_as_it_would_be_for_one() {
+    let keys: Keys = ["a", "gone", "b"].into_iter().map(key).collect();
+    let lasting = Entry { deadline: None, value_bytes: 0, value: Bytes::new(), ..stored() };
+    for view in [View::Key, View::Metadata, View::Value, View::Full] {
+        let seen = |entry: &Entry| match view {
+            View::Value | View::Full => entry.clone(),
+            View::Key | View::Metadata => Entry { value: Bytes::new(), ..entry.clone() },
+        };
+        let entries = [Some(seen(&stored())), None, Some(seen(&lasting))];
+        let all: Found = entries.clone().into_iter().collect();
+        let expected = keys.iter().zip(entries).map(|(text, found)| {
+            let entry = found.map(|found| entry(key(text), found, view, now));
+            wire::BatchGetResult { entry }
+        });
+        assert_eq!(
+            found(&keys, &all, view, now).results(),
+            expected.collect::<Vec<_>>(),
+            "{view:?}"
+        );
+    }
 }

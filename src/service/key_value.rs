@@ -4,12 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use prost::Message;
-use tokio_stream::{Empty, Stream};
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::pipeline::Pipelines;
 use super::places::{Places, StreamLimits};
 use super::validate::{self, Count};
-use super::{Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, status, watching};
+use super::{
+    Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, scanning, status, watching,
+};
 use crate::model::{NamespaceName, UnixMillis};
 use crate::store::{Batch, Command, Error, Reading, Refusal, Scan, Store, Written};
 use crate::wire::v1 as wire;
@@ -21,7 +24,7 @@ const PAGE_BYTES_MAX: usize = RESPONSE_BYTES_MAX - (256 << 10);
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// A stream of messages.
+/// The messages of an answer that is a stream.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Reads and writes of entries, over any store.
@@ -81,13 +84,9 @@ impl<S: Store> KeyValue<S> {
     }
 
     fn batch_response(&self, written: Written, namespace: &str) -> wire::BatchWriteResponse {
-        let steps = written.commands.into_iter().zip(written.outcomes);
-        let results = steps
-            .map(|(command, ruling)| {
-                convert::write_result(command, ruling, namespace, || self.now())
-            })
-            .collect();
-        wire::BatchWriteResponse { committed: written.committed, results }
+        let Written { commands, outcomes, committed } = written;
+        let results = convert::write_results(commands, outcomes, namespace, || self.now());
+        wire::BatchWriteResponse { committed, results: results.collect() }
     }
 }
 
@@ -158,7 +157,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     ) -> Answer<wire::BatchWriteResponse> {
         let (namespace, batch) = validate::batch_write(request.into_inner(), &self.default)?;
         let atomic = batch.atomic;
-        let returns_values = batch.commands.iter().any(returns_value);
+        let returns_values = batch.commands.iter().any(Command::returns_value);
         let written = self.store.write(&namespace, batch).await;
         let written = written.map_err(|error| failed(&error, &namespace))?;
         if let (true, Some((index, refusal))) = (atomic, first_refusal(&written)) {
@@ -167,7 +166,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         }
         let mut response = self.batch_response(written, namespace.as_str());
         if returns_values {
-            convert::fit(&mut response);
+            convert::fit(&mut response, RESPONSE_BYTES_MAX);
         }
         Ok(Response::new(response))
     }
@@ -220,13 +219,15 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         Ok(Response::new(wire::DeletePrefixResponse { deleted_count: convert::int64(deleted) }))
     }
 
-    type ScanEntriesStream = Empty<Result<wire::ScanEntriesResponse, Status>>;
+    type ScanEntriesStream = Messages<wire::ScanEntriesResponse>;
 
     async fn scan_entries(
         &self,
-        _request: Request<wire::ScanEntriesRequest>,
+        request: Request<wire::ScanEntriesRequest>,
     ) -> Answer<Self::ScanEntriesStream> {
-        Err(status::unsupported("KeyValueService/ScanEntries"))
+        let scanning = validate::scan_entries(request.into_inner(), &self.default)?;
+        let messages = scanning::scan(self.store.clone(), Arc::clone(&self.now), scanning);
+        Ok(Response::new(Box::pin(messages)))
     }
 
     type WatchStream = Messages<wire::WatchResponse>;
@@ -240,30 +241,22 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         Ok(Response::new(Box::pin(messages)))
     }
 
-    type PipelineStream = Empty<Result<wire::PipelineResponse, Status>>;
+    type PipelineStream = Messages<wire::PipelineResponse>;
 
     async fn pipeline(
         &self,
-        _request: Request<Streaming<wire::PipelineRequest>>,
+        request: Request<Streaming<wire::PipelineRequest>>,
     ) -> Answer<Self::PipelineStream> {
-        let _place = self.pipelines.take()?;
-        Err(status::unsupported("KeyValueService/Pipeline"))
+        let place = self.pipelines.take()?;
+        let (store, now, default) =
+            (self.store.clone(), Arc::clone(&self.now), self.default.clone());
+        let pipelines = Pipelines { store, now, default };
+        Ok(Response::new(Box::pin(pipelines.answer(request.into_inner(), place))))
     }
 }
 
 fn failed(error: &Error, namespace: &NamespaceName) -> Status {
     status::of_error(error, namespace.as_str()).into_status()
-}
-
-/// Whether the outcome of `command` can carry a value.
-fn returns_value(command: &Command) -> bool {
-    match command {
-        Command::Set { return_previous, .. } | Command::Delete { return_previous, .. } => {
-            *return_previous
-        }
-        Command::Touch { view, .. } => view.is_use(),
-        Command::Increment { .. } | Command::Check { .. } => false,
-    }
 }
 
 fn first_refusal(written: &Written) -> Option<(usize, Refusal)> {

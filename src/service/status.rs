@@ -89,14 +89,21 @@ impl Failure {
 
     /// As the result of one operation of a batch: same code, same details.
     pub(super) fn into_wire(self) -> tonic_types::Status {
-        let status = self.into_status();
-        let fallback = || tonic_types::Status {
-            code: status.code() as i32,
-            message: status.message().to_owned(),
-            details: Vec::new(),
-        };
-        // The details of a status with details are the very message wanted here, encoded.
-        tonic_types::Status::decode(status.details()).unwrap_or_else(|_| fallback())
+        to_wire(&self.into_status())
+    }
+}
+
+/// A status as part of an answer: same code, same details.
+pub(super) fn to_wire(status: &Status) -> tonic_types::Status {
+    let bare = || tonic_types::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    };
+    // The details of a status with details are the very message wanted here, encoded.
+    match status.details() {
+        [] => bare(),
+        details => tonic_types::Status::decode(details).unwrap_or_else(|_| bare()),
     }
 }
 
@@ -275,15 +282,35 @@ pub fn in_our_words(response: Response<Body>) -> Response<Body> {
         return response;
     }
     let said = Status::from_header_map(response.headers());
-    let too_long =
-        |said: &Status| said.code() == Code::OutOfRange && said.message().starts_with(TOO_LONG);
-    if !said.is_some_and(|said| too_long(&said)) {
+    if !said.is_some_and(|said| is_too_long(&said)) {
         return response;
     }
+    request_too_large().into_http()
+}
+
+fn is_too_long(said: &Status) -> bool {
+    said.code() == Code::OutOfRange && said.message().starts_with(TOO_LONG)
+}
+
+fn request_too_large() -> Status {
     let limit = super::REQUEST_BYTES_MAX;
     let text = format!("a request has at most {limit} bytes");
     let failure = Failure::new(Code::ResourceExhausted, ErrorReason::RequestTooLarge, text);
-    failure.with("limit", limit).into_status().into_http()
+    failure.with("limit", limit).into_status()
+}
+
+/// How a stream ends whose requests cannot be read any more; `said` is what tonic says of it.
+pub(super) fn of_broken_stream(said: Status) -> Status {
+    if is_too_long(&said) {
+        return request_too_large();
+    }
+    // How tonic calls what is no message, or not all of one. Anything else means that the
+    // connection is gone, and nobody will hear it.
+    if said.code() != Code::Internal {
+        return said;
+    }
+    let text = "the stream has a message that cannot be read";
+    Failure::new(Code::InvalidArgument, ErrorReason::RequestMalformed, text).into_status()
 }
 
 #[cfg(test)]

@@ -156,3 +156,17 @@ fn a_response_that_is_too_large_says_the_limit() {
     assert_eq!(info.reason, "RESPONSE_TOO_LARGE");
     assert_eq!(info.metadata["limit"], "4096");
 }
+
+#[test]
+fn a_stream_that_cannot_be_read_ends_in_our_words() {
+    let reason = |said| {
+        let status = of_broken_stream(said);
+        let info = status.get_details_error_info().map(|info| info.reason);
+        (status.code(), info.unwrap_or_default())
+    };
+    let long = Status::out_of_range(format!("{TOO_LONG}: found 9 bytes, the limit is: 8 bytes"));
+    assert_eq!(reason(long), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned()));
+    let garbage = Status::internal("failed to decode Protobuf message: invalid varint");
+    assert_eq!(reason(garbage), (Code::InvalidArgument, "REQUEST_MALFORMED".to_owned()));
+    assert_eq!(reason(Status::cancelled("gone")), (Code::Cancelled, String::new()));
+}

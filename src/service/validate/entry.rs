@@ -25,6 +25,16 @@ pub(crate) struct Listing {
     pub(crate) count: Count,
 }
 
+/// Entries asked for as one stream.
+#[derive(Debug)]
+pub(crate) struct Scanning {
+    pub(crate) namespace: NamespaceName,
+    pub(crate) prefix: String,
+    pub(crate) start_after: Option<String>,
+    pub(crate) entries_max: u64,
+    pub(crate) view: View,
+}
+
 /// Whether to count all matches too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
@@ -116,7 +126,7 @@ pub(crate) fn batch_write(
     let namespace = problems.namespace(&request.namespace, NAMESPACE, default);
     problems.items(request.operations.len(), OPERATIONS);
     problems.batch_bytes(&request.operations);
-    let named = named_or_default(&request.namespace);
+    let named = named_or(&request.namespace, default);
     let mut commands = Vec::with_capacity(request.operations.len().min(BATCH_ITEMS_MAX));
     // Who sends too many is not told of each.
     for (index, step) in request.operations.into_iter().enumerate().take(BATCH_ITEMS_MAX) {
@@ -137,7 +147,7 @@ pub(crate) fn list_entries(
     problems.prefix(&request.prefix);
     let entries_max = problems.page_size(request.page_size, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX);
     let view = view_or(request.view, View::Metadata);
-    let named = named_or_default(&request.namespace);
+    let named = named_or(&request.namespace, default);
     let page = PageOf::Entries { namespace: named, prefix: &request.prefix, view };
     let start_after = problems.page_token(&request.page_token, page);
     let count = if request.include_total_size { Count::Include } else { Count::Skip };
@@ -149,6 +159,28 @@ pub(crate) fn list_entries(
         entries_max,
         view,
         count,
+    }))
+}
+
+/// Checks a scan.
+pub(crate) fn scan_entries(
+    request: wire::ScanEntriesRequest,
+    default: &NamespaceName,
+) -> Result<Scanning, Status> {
+    let mut problems = Problems::default();
+    let namespace = problems.namespace(&request.namespace, NAMESPACE, default);
+    problems.prefix(&request.prefix);
+    problems.no_longer_than_a_key(&request.start_after, At::Field(&At::Top, "start_after"));
+    let entries_max = problems.limit(request.limit);
+    let start_after = Some(request.start_after).filter(|key| !key.is_empty());
+    let view = view_or(request.view, View::Full);
+    let prefix = request.prefix;
+    problems.refuse(namespace.zip(entries_max).map(|(namespace, entries_max)| Scanning {
+        namespace,
+        prefix,
+        start_after,
+        entries_max,
+        view,
     }))
 }
 
@@ -172,8 +204,8 @@ const KEY: At<'_> = At::Field(&At::Top, "key");
 pub(super) const PREFIX: At<'_> = At::Field(&At::Top, "prefix");
 pub(super) const OPERATIONS: At<'_> = At::Field(&At::Top, "operations");
 
-fn named_or_default(namespace: &str) -> &str {
-    if namespace.is_empty() { NamespaceName::DEFAULT } else { namespace }
+fn named_or<'a>(namespace: &'a str, default: &'a NamespaceName) -> &'a str {
+    if namespace.is_empty() { default.as_str() } else { namespace }
 }
 
 /// The view asked for; `default` where none was, or one that this server does not know.

@@ -22,6 +22,7 @@ mod entry;
 mod namespace;
 mod operation;
 mod page;
+mod pipeline;
 mod policy;
 mod time;
 mod watch;
@@ -33,12 +34,14 @@ use tonic_types::{ErrorDetails, FieldViolation};
 
 pub(super) use config::{ConfigField, ConfigPatch, config};
 pub(super) use entry::{
-    Count, Listing, batch_get, batch_write, delete, delete_prefix, get, increment, list_entries,
-    set, touch,
+    Count, Listing, Scanning, batch_get, batch_write, delete, delete_prefix, get, increment,
+    list_entries, scan_entries, set, touch,
 };
 pub(super) use namespace::{
     create_namespace, list_namespaces, named, required_name, update_namespace,
 };
+pub(super) use operation::operations_bytes;
+pub(super) use pipeline::pipeline_request;
 pub(super) use time::window;
 pub(super) use watch::{Watch, watch};
 

@@ -26,9 +26,13 @@ impl Problems {
     }
 
     pub(super) fn prefix(&mut self, prefix: &str) {
-        if prefix.len() > KEY_BYTES_MAX {
+        self.no_longer_than_a_key(prefix, PREFIX);
+    }
+
+    pub(super) fn no_longer_than_a_key(&mut self, text: &str, at: At<'_>) {
+        if text.len() > KEY_BYTES_MAX {
             let text = format!("must be at most {KEY_BYTES_MAX} bytes, as long as a key can be");
-            self.add::<()>(PREFIX, ErrorReason::KeyInvalid, text);
+            self.add::<()>(at, ErrorReason::KeyInvalid, text);
         }
     }
 
@@ -41,7 +45,7 @@ impl Problems {
     }
 
     pub(super) fn batch_bytes(&mut self, steps: &[wire::WriteOperation]) {
-        let bytes: usize = steps.iter().map(step_bytes).sum();
+        let bytes = operations_bytes(steps);
         if bytes > BATCH_BYTES_MAX {
             let text = format!("must have at most {BATCH_BYTES_MAX} bytes, this has {bytes}");
             let limit = vec![("limit", BATCH_BYTES_MAX.to_string())];
@@ -220,6 +224,11 @@ impl Problems {
 }
 
 const MUST_BE_TRUE: &str = "must be true";
+
+/// Bytes of the keys and values of a batch.
+pub(crate) fn operations_bytes(steps: &[wire::WriteOperation]) -> usize {
+    steps.iter().map(step_bytes).sum()
+}
 
 /// What an operation adds to the size of its batch.
 fn step_bytes(step: &wire::WriteOperation) -> usize {

@@ -20,6 +20,16 @@ impl Problems {
         }
     }
 
+    /// Most entries of a stream; without a limit all there can be.
+    pub(super) fn limit(&mut self, asked: Option<i64>) -> Option<u64> {
+        let at = At::Field(&At::Top, "limit");
+        match asked.map(u64::try_from) {
+            None => Some(u64::MAX),
+            Some(Ok(limit)) if limit >= 1 => Some(limit),
+            Some(Ok(_) | Err(_)) => self.add(at, ErrorReason::PageSizeInvalid, "must be 1 or more"),
+        }
+    }
+
     /// Where a page starts. The outer `None`: a problem; the inner one: at the beginning.
     #[expect(clippy::option_option, reason = "a problem and a first page are different things")]
     pub(super) fn page_token(&mut self, token: &str, page: PageOf<'_>) -> Option<Option<String>> {

@@ -15,6 +15,7 @@
 mod batches;
 mod entries;
 mod namespaces;
+mod streams;
 mod watches;
 
 use tonic_types::StatusExt;

@@ -1,0 +1,94 @@
+//! `KeyValueService.ScanEntries`: entries by key order, as one stream.
+//!
+//! Each message is a page of its own, read when the one before has been taken: whoever reads slowly
+//! holds nothing up and keeps nothing in memory, and other requests are served in between.
+
+use std::time::{Duration, Instant};
+
+use async_stream::stream;
+use tokio::task::yield_now;
+use tokio::time::sleep;
+use tokio_stream::Stream;
+use tonic::{Code, Status};
+
+use super::validate::Scanning;
+use super::{Now, convert, status};
+use crate::store::{Error, Page, Reading, Scan, Store, View};
+use crate::telemetry::{self, Method};
+use crate::wire::v1 as wire;
+
+/// Bytes of keys and values in a message, unless a single entry has more: large enough for the cost of
+/// a message not to matter, small enough for a page to be a moment's work.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+/// Most entries in a message; well below a millisecond of a namespace's time.
+const PAGE_ENTRIES_MAX: usize = 1000;
+
+/// The entries that `scanning` asks for.
+pub(super) fn scan<S: Store>(
+    store: S,
+    now: Now,
+    scanning: Scanning,
+) -> impl Stream<Item = Result<wire::ScanEntriesResponse, Status>> + Send {
+    let method = telemetry::find("/pykv.v1.KeyValueService/ScanEntries");
+    let Scanning { namespace, prefix, start_after, entries_max, view } = scanning;
+    let mut scan = Scan {
+        prefix,
+        start_after,
+        entries_max: 0,
+        bytes_max: PAGE_BYTES_MAX,
+        view,
+        // Whoever copies everything uses nothing of it.
+        reading: Reading::Look,
+    };
+    let mut left = entries_max;
+    let mut is_first = true;
+    stream! {
+        while left > 0 {
+            scan.entries_max = usize::try_from(left).unwrap_or(usize::MAX).min(PAGE_ENTRIES_MAX);
+            let begun = Instant::now();
+            let page = match store.scan(&namespace, scan.clone()).await {
+                Ok(page) => page,
+                // Only the beginning can be refused: what was begun goes on at the namespace's rate.
+                Err(Error::RateLimited { retry_after }) if !is_first => {
+                    sleep(retry_after).await;
+                    continue;
+                }
+                Err(error) => {
+                    let failed = status::of_error(&error, namespace.as_str()).into_status();
+                    count(method, failed.code(), begun.elapsed());
+                    yield Err(failed);
+                    return;
+                }
+            };
+            is_first = false;
+            let Page { entries, more } = page;
+            let Some((last, _)) = entries.last() else { return };
+            scan.start_after = Some(last.as_str().to_owned());
+            left = left.saturating_sub(entries.len() as u64);
+            let message = message(entries, view, &now);
+            count(method, Code::Ok, begun.elapsed());
+            yield Ok(message);
+            if !more {
+                return;
+            }
+            yield_now().await;
+        }
+    }
+}
+
+fn message(
+    entries: Vec<(crate::model::Key, crate::store::Entry)>,
+    view: View,
+    now: &Now,
+) -> wire::ScanEntriesResponse {
+    let entries = entries.into_iter();
+    let entries = entries.map(|(key, entry)| convert::entry(key, entry, view, || now()));
+    wire::ScanEntriesResponse { entries: entries.collect() }
+}
+
+fn count(method: Option<&'static Method>, code: Code, elapsed: Duration) {
+    if let Some(method) = method {
+        let code = u16::try_from(code as i32).unwrap_or(Code::Unknown as u16);
+        method.operated(code, elapsed, 1, Instant::now());
+    }
+}
