@@ -14,24 +14,28 @@ use super::wire::Done;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What the peer may send unread, on a stream and on the connection: more than any answer.
-const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+pub(crate) const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Largest frame that may be sent to a peer that has not said otherwise.
 const FRAME_BYTES_MAX: usize = 16 * 1024;
-const HEADER_BYTES: usize = 9;
 /// A peer's connection window before its first WINDOW_UPDATE.
 const WINDOW_BYTES_INITIAL: i64 = 65_535;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+/// Kinds and flags of frames.
+pub(crate) mod kinds {
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const HEADERS: u8 = 1;
+    pub(crate) const RST_STREAM: u8 = 3;
+    pub(crate) const SETTINGS: u8 = 4;
+    pub(crate) const PING: u8 = 6;
+    pub(crate) const GOAWAY: u8 = 7;
+    pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-const END_STREAM: u8 = 0x1;
-const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
+    pub(crate) const END_STREAM: u8 = 0x1;
+    pub(crate) const ACK: u8 = 0x1;
+    pub(crate) const END_HEADERS: u8 = 0x4;
+}
+
+use kinds::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, WINDOW_UPDATE};
 
 /// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -63,23 +67,13 @@ impl Grpc {
     /// A connection for calls of the method at `path`, as in `/pykv.v1.KeyValueService/Get`.
     pub(crate) fn new(path: &str, reply_bytes_min: usize) -> Grpc {
         Grpc {
-            first: Some(first_headers(path)),
+            first: Some(headers(path)),
             flights: AHashMap::new(),
             next_stream: 1,
             window: WINDOW_BYTES_INITIAL,
             unreported: 0,
             reply_bytes_min,
         }
-    }
-
-    /// What a client says first.
-    pub(crate) fn greet(out: &mut Vec<u8>) {
-        out.extend_from_slice(PREFACE);
-        frame(out, 6, SETTINGS, 0, 0);
-        out.extend_from_slice(&INITIAL_WINDOW_SIZE.to_be_bytes());
-        out.extend_from_slice(&WINDOW_BYTES.to_be_bytes());
-        frame(out, 4, WINDOW_UPDATE, 0, 0);
-        out.extend_from_slice(&WINDOW_BYTES.to_be_bytes());
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -124,19 +118,12 @@ impl Grpc {
         done: &mut Done,
     ) -> Outcome<usize> {
         let mut at = 0;
-        while let Some(head) = input.get(at..at + HEADER_BYTES) {
-            let length =
-                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let stream = number(&head[5..9]) & 0x7fff_ffff;
-            let Some(payload) = input.get(at + HEADER_BYTES..at + HEADER_BYTES + length) else {
-                break;
-            };
-            self.receive_frame((head[3], head[4]), stream, payload, out, done)?;
-            at += HEADER_BYTES + length;
+        while let Some((head, payload)) = next_frame(&input[at..]) {
+            self.receive_frame(head, payload, out, done)?;
+            at += HEAD_BYTES + payload.len();
         }
         if self.unreported > WINDOW_BYTES / 4 {
-            frame(out, 4, WINDOW_UPDATE, 0, 0);
-            out.extend_from_slice(&self.unreported.to_be_bytes());
+            report(out, 0, self.unreported);
             self.unreported = 0;
         }
         Ok(at)
@@ -144,33 +131,22 @@ impl Grpc {
 
     fn receive_frame(
         &mut self,
-        (kind, flags): (u8, u8),
-        stream: u32,
+        head: Head,
         payload: &[u8],
         out: &mut Vec<u8>,
         done: &mut Done,
     ) -> Outcome<()> {
-        match kind {
+        match head.kind {
             DATA => {
                 self.unreported += u32::try_from(payload.len())?;
-                self.flights.get_mut(&stream).ok_or("DATA for no call")?.bytes += payload.len();
+                let flight = self.flights.get_mut(&head.stream).ok_or("DATA for no call")?;
+                flight.bytes += payload.len();
             }
-            HEADERS => {}
-            SETTINGS if flags & ACK == 0 => frame(out, 0, SETTINGS, ACK, 0),
-            PING if flags & ACK == 0 => {
-                frame(out, payload.len(), PING, ACK, 0);
-                out.extend_from_slice(payload);
-            }
-            WINDOW_UPDATE if stream == 0 => self.window += i64::from(number(payload)),
-            RST_STREAM => return Err(format!("the call was reset: {payload:?}").into()),
-            GOAWAY => {
-                let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default());
-                return Err(format!("the peer sent GOAWAY: {reason}").into());
-            }
-            _ => {}
+            WINDOW_UPDATE if head.stream == 0 => self.window += i64::from(number(payload)),
+            _ => head.answer_or_fail(payload, out)?,
         }
-        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
-            let flight = self.flights.remove(&stream).ok_or("an answer to no call")?;
+        if head.is_end() {
+            let flight = self.flights.remove(&head.stream).ok_or("an answer to no call")?;
             if flight.bytes < self.reply_bytes_min {
                 let tail = String::from_utf8_lossy(payload).into_owned();
                 let bytes = flight.bytes;
@@ -182,11 +158,87 @@ impl Grpc {
     }
 }
 
+/// What a client says first.
+pub(crate) fn greet(out: &mut Vec<u8>) {
+    out.extend_from_slice(PREFACE);
+    frame(out, 6, SETTINGS, 0, 0);
+    out.extend_from_slice(&INITIAL_WINDOW_SIZE.to_be_bytes());
+    out.extend_from_slice(&WINDOW_BYTES.to_be_bytes());
+    report(out, 0, WINDOW_BYTES);
+}
+
+/// Lets the peer send so many bytes more.
+pub(crate) fn report(out: &mut Vec<u8>, stream: u32, bytes: u32) {
+    frame(out, 4, WINDOW_UPDATE, 0, stream);
+    out.extend_from_slice(&bytes.to_be_bytes());
+}
+
+/// What stands before the payload of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+}
+
+/// Bytes before the payload of a frame.
+pub(crate) const HEAD_BYTES: usize = 9;
+
+/// The frame that `input` begins with, if all of it is there.
+pub(crate) fn next_frame(input: &[u8]) -> Option<(Head, &[u8])> {
+    let head = input.get(..HEAD_BYTES)?;
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    let payload = input.get(HEAD_BYTES..HEAD_BYTES + length)?;
+    let stream = number(&head[5..9]) & 0x7fff_ffff;
+    Some((Head { kind: head[3], flags: head[4], stream }, payload))
+}
+
+impl Head {
+    /// Whether nothing follows on the stream.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+
+    /// What a peer's settings say of the window of a new stream.
+    pub(crate) fn initial_window(self, payload: &[u8]) -> Option<i64> {
+        let setting =
+            payload.chunks_exact(6).find(|one| one[..2] == INITIAL_WINDOW_SIZE.to_be_bytes());
+        setting.map(|one| i64::from(number(&one[2..])))
+    }
+
+    /// Answers what has to be answered.
+    pub(crate) fn answer(self, payload: &[u8], out: &mut Vec<u8>) {
+        match self.kind {
+            SETTINGS if self.flags & ACK == 0 => frame(out, 0, SETTINGS, ACK, 0),
+            kinds::PING if self.flags & ACK == 0 => {
+                frame(out, payload.len(), kinds::PING, ACK, 0);
+                out.extend_from_slice(payload);
+            }
+            _ => {}
+        }
+    }
+
+    /// The same, unless the peer gives up.
+    pub(crate) fn answer_or_fail(self, payload: &[u8], out: &mut Vec<u8>) -> Outcome<()> {
+        match self.kind {
+            kinds::RST_STREAM => Err(format!("the call was reset: {payload:?}").into()),
+            kinds::GOAWAY => {
+                let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default());
+                Err(format!("the peer sent GOAWAY: {reason}").into())
+            }
+            _ => {
+                self.answer(payload, out);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// `:method POST`, `:scheme http` and the four entries that the first block has put into the table.
 const OTHER_HEADERS: [u8; 6] = [0x83, 0x86, 0xc1, 0xc0, 0xbf, 0xbe];
 
 /// The block that makes the peer remember path, authority, content type and `te`, in this order.
-fn first_headers(path: &str) -> Vec<u8> {
+pub(crate) fn headers(path: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     // A literal whose name has this index in the static table, to be remembered.
     for (name, value) in [(4_u8, path), (1, "localhost"), (31, "application/grpc"), (0, "trailers")]
@@ -207,13 +259,14 @@ fn literal(block: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends a frame header.
-fn frame(out: &mut Vec<u8>, bytes: usize, kind: u8, flags: u8, stream: u32) {
+pub(crate) fn frame(out: &mut Vec<u8>, bytes: usize, kind: u8, flags: u8, stream: u32) {
     let length = u32::try_from(bytes).unwrap_or_default().to_be_bytes();
     out.extend_from_slice(&length[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());
 }
 
-fn number(bytes: &[u8]) -> u32 {
+/// The number that `bytes` begin with.
+pub(crate) fn number(bytes: &[u8]) -> u32 {
     bytes.iter().take(4).fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }

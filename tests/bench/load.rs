@@ -183,6 +183,7 @@ impl Conversation {
             wire.send(output, now, template.len(), |out| template.write(out, || draw.next()));
             self.requests_left -= 1;
         }
+        wire.flush(output);
     }
 }
 

@@ -22,6 +22,7 @@
 mod grpc;
 mod load;
 mod million;
+mod pipeline;
 mod plan;
 mod process;
 mod report;
@@ -61,9 +62,9 @@ struct Arguments {
     /// How often each load runs
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only rows whose name has this in it
+    /// Only rows whose name has this in it; may be given more than once
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    only: Vec<String>,
     /// The profile our own server is built in [default: dist, for --quick release]
     #[arg(long)]
     profile: Option<String>,
@@ -122,16 +123,17 @@ async fn main() -> Outcome<()> {
     }
 
     let mut cells = plan::cells(extent.keys, extent.large_keys);
-    if let Some(only) = &arguments.only {
-        cells.retain(|cell| cell.row.contains(only.as_str()));
-    }
+    let wanted = |row: &str| {
+        arguments.only.is_empty() || arguments.only.iter().any(|text| row.contains(text.as_str()))
+    };
+    cells.retain(|cell| wanted(cell.row));
     let there = |server: Server| !server.is_peer() || (!arguments.quick && programs.has(server));
     cells.retain(|cell| there(cell.server));
 
     progress(&format!("random keys begin with the seed {SEED:#x}"));
     let mut results = Results::default();
     measure(&programs, &cells, &extent, rounds, &mut results).await?;
-    if arguments.only.as_ref().is_none_or(|only| plan::MILLION.contains(only.as_str())) {
+    if wanted(plan::MILLION) {
         let all = [Server::Pykv, Server::RedisEverysec, Server::Redis];
         let servers: Vec<_> = all.into_iter().filter(|server| there(*server)).collect();
         million::measure(&programs, &servers, extent.million, extent.restarts, &mut results)
@@ -140,9 +142,7 @@ async fn main() -> Outcome<()> {
 
     // Loads as short as these say nothing about targets.
     let mut targets = if arguments.quick { Vec::new() } else { plan::targets() };
-    if let Some(only) = &arguments.only {
-        targets.retain(|target| target.of.0.contains(only.as_str()));
-    }
+    targets.retain(|target| wanted(target.of.0));
     say(&report::tables(&results, &targets));
     if let Some(path) = &arguments.json {
         fs::write(path, format!("{:#}\n", report::json(&results, &targets)))?;

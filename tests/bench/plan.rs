@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::load::{Shape, Work};
+use super::pipeline::Framing;
 use super::requests::{
     VALUE_BYTES, etcd_requests, memcached_requests, pykv_requests, redis_requests,
 };
@@ -88,6 +89,12 @@ pub(crate) struct Target {
 }
 
 pub(crate) const GET_1X32: &str = "Get, 1x32";
+const GET_1X256: &str = "Get, 1x256";
+const PIPELINE_GET: &str = "Pipeline of Gets, 1x256";
+const PIPELINE_GET_TOGETHER: &str = "Pipeline of Gets in few frames, 1x256";
+const PIPELINE_SET_MEMORY: &str = "Pipeline of Sets MEMORY, 1x256";
+const PIPELINE_SET_SYNC: &str = "Pipeline of Sets SYNC, 1x256";
+const PIPELINE_BATCH_GET: &str = "Pipeline of BatchGets of 100, 1x8";
 const GET_32X1: &str = "Get, 32x1";
 const GET_LARGE: &str = "Get 4 KiB, 1x32";
 const SET_MEMORY: &str = "Set MEMORY, 1x32";
@@ -104,9 +111,10 @@ pub(crate) const MILLION_BACK: &str = "1 M sets recovered";
 
 /// Every load, over `keys` entries, `large_keys` of them large.
 pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
+    use Framing::{Single, Together};
     use Server::{EchoBare, EchoPlain, Etcd, Memcached, Pykv, Redis, RedisAlways};
     let shape = |connections, outstanding| Shape { connections, outstanding };
-    let (one, many, wide) = (shape(1, 32), shape(32, 1), shape(1, 8));
+    let (one, many, wide, deep) = (shape(1, 32), shape(32, 1), shape(1, 8), shape(1, 256));
     let get = || pykv_requests::get(SYNC, VALUE_BYTES);
     let set = |namespace| pykv_requests::set(namespace, VALUE_BYTES);
     let cell = |row, server, shape, work: Work| {
@@ -126,12 +134,18 @@ pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
         cell(SET_ASYNC, Pykv, one, set(ASYNC)),
         cell(SET_SYNC, Pykv, one, set(SYNC)),
         cell(SET_SYNC, Etcd, one, etcd_requests::put()),
-        cell(SET_MEMORY_1X256, Pykv, shape(1, 256), set(MEMORY)),
-        cell(SET_SYNC_1X256, Pykv, shape(1, 256), set(SYNC)),
+        cell(SET_MEMORY_1X256, Pykv, deep, set(MEMORY)),
+        cell(SET_SYNC_1X256, Pykv, deep, set(SYNC)),
         cell(SET_SYNC_256X1, Pykv, shape(256, 1), set(SYNC)),
         cell(SET_SYNC_256X1, RedisAlways, shape(256, 1), redis_requests::set()),
         cell(BATCH_GET, Pykv, wide, pykv_requests::batch_get(MEMORY)),
         cell(BATCH_GET, Redis, wide, redis_requests::mget()),
+        cell(GET_1X256, Pykv, deep, get()),
+        cell(PIPELINE_GET, Pykv, deep, pykv_requests::pipeline_of_gets(Single, SYNC)),
+        cell(PIPELINE_GET_TOGETHER, Pykv, deep, pykv_requests::pipeline_of_gets(Together, SYNC)),
+        cell(PIPELINE_SET_MEMORY, Pykv, deep, pykv_requests::pipeline_of_sets(Single, MEMORY)),
+        cell(PIPELINE_SET_SYNC, Pykv, deep, pykv_requests::pipeline_of_sets(Single, SYNC)),
+        cell(PIPELINE_BATCH_GET, Pykv, wide, pykv_requests::pipeline_of_batch_gets(Single, MEMORY)),
         cell(BATCH_WRITE, Pykv, wide, pykv_requests::batch_write(MEMORY)),
         cell(BATCH_WRITE, Redis, wide, redis_requests::mset()),
     ]
@@ -155,6 +169,8 @@ pub(crate) fn targets() -> Vec<Target> {
         target(Rate, SET_SYNC_256X1, (SET_SYNC_256X1, RedisAlways), AtLeast(0.95)),
         target(Rate, SET_SYNC, (SET_SYNC, Etcd), AtLeast(5.0)),
         target(Cpu, BATCH_GET, (BATCH_GET, Redis), AtMost(0.40)),
+        target(Cpu, PIPELINE_BATCH_GET, (BATCH_GET, Redis), AtMost(0.40)),
+        target(Cpu, PIPELINE_GET, (GET_1X256, Pykv), AtMost(0.5)),
         target(Memory, MILLION, (MILLION, RedisEverysec), AtMost(0.85)),
         target(Memory, MILLION_TTL, (MILLION_TTL, Redis), AtMost(0.5)),
         target(Recovery, MILLION_BACK, (MILLION_BACK, RedisEverysec), AtMost(0.35)),

@@ -25,8 +25,9 @@ const NOTE: &str = "\
 Medians, with least and most of all rounds in brackets. us/op is CPU of the server (user and system,
 all threads) by operation, generator is CPU of the load generator by the same operation. Shapes are
 connections x outstanding requests; p50 and p99 are microseconds of a request. An operation of a
-batch is one key. A ratio is taken in each round, and the median judged; beside it stands that of the
-best round of each side. Streams of batches (Pipeline) are not measured: there are none yet.
+batch is one key. Requests of a pipeline are a DATA frame each, unless \"in few frames\" is said: then
+those sent together share frames. A ratio is taken in each round, and the median judged; beside it
+stands that of the best round of each side.
 ";
 
 fn table(headers: &[&str]) -> Table {

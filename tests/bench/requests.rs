@@ -2,13 +2,15 @@
 
 use prost::Message;
 use pykv::wire::v1::lifetime::Length;
+use pykv::wire::v1::pipeline_request::Request;
 use pykv::wire::v1::write_operation::Operation;
 use pykv::wire::v1::{
     BatchGetRequest, BatchWriteRequest, CreateNamespaceRequest, Durability, EntryView, GetRequest,
-    Lifetime, Namespace, NamespacePolicy, SetRequest, WriteOperation,
+    Lifetime, Namespace, NamespacePolicy, PipelineRequest, SetRequest, WriteOperation,
 };
 
 use super::load::Work;
+use super::pipeline::Framing;
 use super::template::{KEY, Keys, Template};
 use super::wire::Dialect;
 
@@ -25,10 +27,16 @@ fn value(bytes: usize) -> Vec<u8> {
     vec![b'v'; bytes]
 }
 
-fn grpc(path: &'static str, message: &impl Message, reply_bytes_min: usize) -> Work {
+/// A message with its prefix.
+fn prefixed(message: &impl Message) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend(message.encode_to_vec());
+    bytes
+}
+
+fn grpc(path: &'static str, message: &impl Message, reply_bytes_min: usize) -> Work {
+    let bytes = prefixed(message);
     let dialect = Dialect::Grpc { path, reply_bytes_min: reply_bytes_min + PREFIX_BYTES };
     Work { dialect, template: Template::new(bytes), keys: Keys::InOrder, operations: 1 }
 }
@@ -62,13 +70,35 @@ pub(crate) mod pykv_requests {
         grpc("/pykv.v1.NamespaceService/CreateNamespace", &request, 1)
     }
 
+    fn get_request(namespace: &str) -> GetRequest {
+        let (namespace, key) = (namespace.to_owned(), KEY.to_owned());
+        GetRequest { namespace, key, view: EntryView::Value.into() }
+    }
+
     pub(crate) fn get(namespace: &str, value_bytes: usize) -> Work {
-        let request = GetRequest {
-            namespace: namespace.to_owned(),
-            key: KEY.to_owned(),
-            view: EntryView::Value.into(),
-        };
-        grpc("/pykv.v1.KeyValueService/Get", &request, value_bytes)
+        grpc("/pykv.v1.KeyValueService/Get", &get_request(namespace), value_bytes)
+    }
+
+    /// One pipeline of `request`.
+    fn pipeline(framing: Framing, request: Request, reply_bytes_min: usize) -> Work {
+        let message = PipelineRequest { id: 1, request: Some(request) };
+        let dialect = Dialect::Pipeline { framing, reply_bytes_min };
+        let template = Template::new(prefixed(&message));
+        Work { dialect, template, keys: Keys::InOrder, operations: 1 }
+    }
+
+    pub(crate) fn pipeline_of_gets(framing: Framing, namespace: &str) -> Work {
+        pipeline(framing, Request::Get(get_request(namespace)), VALUE_BYTES)
+    }
+
+    pub(crate) fn pipeline_of_sets(framing: Framing, namespace: &str) -> Work {
+        pipeline(framing, Request::Set(set_request(namespace, VALUE_BYTES)), 1)
+    }
+
+    pub(crate) fn pipeline_of_batch_gets(framing: Framing, namespace: &str) -> Work {
+        let request = batch_get_request(namespace);
+        let reply_bytes_min = VALUE_BYTES * request.keys.len();
+        pipeline(framing, Request::BatchGet(request), reply_bytes_min).batch()
     }
 
     fn set_request(namespace: &str, value_bytes: usize) -> SetRequest {
@@ -80,10 +110,14 @@ pub(crate) mod pykv_requests {
         grpc("/pykv.v1.KeyValueService/Set", &set_request(namespace, value_bytes), 1)
     }
 
-    pub(crate) fn batch_get(namespace: &str) -> Work {
+    fn batch_get_request(namespace: &str) -> BatchGetRequest {
         let keys = (0..BATCH).map(|_| KEY).collect();
         let view = EntryView::Value.into();
-        let request = BatchGetRequest { namespace: namespace.to_owned(), keys, view };
+        BatchGetRequest { namespace: namespace.to_owned(), keys, view }
+    }
+
+    pub(crate) fn batch_get(namespace: &str) -> Work {
+        let request = batch_get_request(namespace);
         let reply_bytes_min = VALUE_BYTES * request.keys.len();
         grpc("/pykv.v1.KeyValueService/BatchGet", &request, reply_bytes_min).batch()
     }

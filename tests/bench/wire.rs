@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Outcome;
-use super::grpc::Grpc;
+use super::grpc::{Grpc, greet};
+use super::pipeline::{Framing, Pipeline};
 
 /// When the requests began that have just ended.
 pub(crate) type Done = Vec<Instant>;
@@ -14,6 +15,8 @@ pub(crate) type Done = Vec<Instant>;
 pub(crate) enum Dialect {
     /// A unary gRPC call; the template is the message with its prefix of five bytes.
     Grpc { path: &'static str, reply_bytes_min: usize },
+    /// Requests of one pipeline; the template is a `PipelineRequest` with its prefix of five bytes.
+    Pipeline { framing: Framing, reply_bytes_min: usize },
     /// Text; every good answer begins with `head` and has `bytes` bytes.
     Text { head: &'static [u8], bytes: usize },
 }
@@ -22,6 +25,7 @@ pub(crate) enum Dialect {
 #[derive(Debug)]
 pub(crate) enum Wire {
     Grpc(Box<Grpc>),
+    Pipeline(Box<Pipeline>),
     Text { head: &'static [u8], bytes: usize, begun: VecDeque<Instant> },
 }
 
@@ -30,8 +34,11 @@ impl Wire {
     pub(crate) fn open(dialect: &Dialect, out: &mut Vec<u8>) -> Wire {
         match *dialect {
             Dialect::Grpc { path, reply_bytes_min } => {
-                Grpc::greet(out);
+                greet(out);
                 Wire::Grpc(Box::new(Grpc::new(path, reply_bytes_min)))
+            }
+            Dialect::Pipeline { framing, reply_bytes_min } => {
+                Wire::Pipeline(Box::new(Pipeline::open(framing, reply_bytes_min, out)))
             }
             Dialect::Text { head, bytes } => Wire::Text { head, bytes, begun: VecDeque::new() },
         }
@@ -40,6 +47,7 @@ impl Wire {
     pub(crate) fn in_flight(&self) -> usize {
         match self {
             Wire::Grpc(grpc) => grpc.in_flight(),
+            Wire::Pipeline(pipeline) => pipeline.in_flight(),
             Wire::Text { begun, .. } => begun.len(),
         }
     }
@@ -47,6 +55,7 @@ impl Wire {
     pub(crate) fn may_send(&self, bytes: usize) -> bool {
         match self {
             Wire::Grpc(grpc) => grpc.may_send(bytes),
+            Wire::Pipeline(pipeline) => pipeline.may_send(bytes),
             Wire::Text { .. } => true,
         }
     }
@@ -61,10 +70,19 @@ impl Wire {
     ) {
         match self {
             Wire::Grpc(grpc) => grpc.send(out, now, bytes, message),
+            Wire::Pipeline(pipeline) => pipeline.send(out, now, bytes, message),
             Wire::Text { begun, .. } => {
                 message(out);
                 begun.push_back(now);
             }
+        }
+    }
+
+    /// Sends what a request left behind because others might follow.
+    pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Wire::Pipeline(pipeline) => pipeline.flush(out),
+            Wire::Grpc(_) | Wire::Text { .. } => {}
         }
     }
 
@@ -77,6 +95,7 @@ impl Wire {
     ) -> Outcome<usize> {
         let (head, bytes, begun) = match self {
             Wire::Grpc(grpc) => return grpc.receive(input, out, done),
+            Wire::Pipeline(pipeline) => return pipeline.receive(input, out, done),
             Wire::Text { head, bytes, begun } => (*head, *bytes, begun),
         };
         let mut at = 0;
