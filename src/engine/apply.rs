@@ -18,17 +18,22 @@ impl Engine {
                 let (deadline, written) = (*deadline, *written);
                 let slot = self.entries.find(key);
                 if slot.is_none_or(|slot| self.is_older(slot, version)) {
+                    if let Some(slot) = slot {
+                        self.save(slot);
+                    }
                     self.entries.put(slot, &Draft { key, value, deadline, written, version });
                     self.counters.sets += 1;
                 }
             }
             Change::Touch { key, deadline } => {
                 if let Some(slot) = self.find_older(key, version) {
+                    self.save(slot);
                     self.entries.touch(slot, *deadline, version);
                 }
             }
             Change::Remove { key, cause } => {
                 if let Some(slot) = self.find_older(key, version) {
+                    self.save(slot);
                     self.entries.remove(slot);
                     self.count_removal(*cause);
                 }
@@ -67,11 +72,13 @@ impl Engine {
                 index.mark_built(0, true);
                 empty.index = Some(index);
             }
-            self.garbage.push(Garbage(std::mem::replace(&mut self.entries, empty)));
+            let old = self.hand_over(empty);
+            self.garbage.push(Garbage(old));
             return;
         }
         for slot in 0..self.entries.slots.len() {
             if self.entries.slots.is_used(slot) && self.is_older(slot, version) {
+                self.save(slot);
                 self.entries.remove(slot);
             }
         }

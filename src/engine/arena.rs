@@ -64,6 +64,13 @@ impl Arena {
         Record::decode(&self.chunks[chunk].bytes[offset..])
     }
 
+    /// A record as it lies there, padding included.
+    pub(super) fn bytes(&self, location: u64) -> &[u8] {
+        let (chunk, offset) = split(location);
+        let bytes = &self.chunks[chunk].bytes[offset..];
+        &bytes[..Header::decode(bytes).footprint()]
+    }
+
     pub(super) fn header(&self, location: u64) -> Header {
         let (chunk, offset) = split(location);
         Header::decode(&self.chunks[chunk].bytes[offset..])

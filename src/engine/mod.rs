@@ -6,7 +6,8 @@
 //! of recovery. An entry is known by a slot. `slots` says where its record lies and when it was last
 //! used; `arena` holds the records, key and value together, in chunks; `table` finds the slot of a
 //! key; `expiry` files slots by deadline; `recency` finds those used least recently; `index`, built
-//! when first asked for, has the order of keys. `entries` keeps these in step.
+//! when first asked for, has the order of keys. `entries` keeps these in step. `cut` shows what was
+//! there at one moment while changes go on.
 //!
 //! # Why
 //! Memory and cache misses are what an entry costs: a read touches the table, the slot and the
@@ -27,6 +28,7 @@
 mod apply;
 mod arena;
 mod command;
+mod cut;
 mod decide;
 mod entries;
 mod expiry;
@@ -46,13 +48,16 @@ mod table;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use command::{Command, Condition, Decision, Entry, Expiration, Outcome, Quota, Refusal, View};
+pub use cut::{CutId, Heritage, Rest, Saved};
 pub use found::{Found, Seen};
 pub use scan::{ImageCursor, Reading, Scan};
 
 use crate::model::{Rules, Version};
+use cut::Cut;
 use entries::Entries;
 
 /// Bytes of records examined in one [`Engine::ready`]; about 0.1 ms.
@@ -86,7 +91,7 @@ pub struct Counters {
 }
 
 /// Memory that is no longer needed; dropping it may take long, so drop it elsewhere.
-pub struct Garbage(#[expect(dead_code, reason = "it is only there to be dropped")] Box<Entries>);
+pub struct Garbage(#[expect(dead_code, reason = "it is only there to be dropped")] Arc<Entries>);
 
 /// A namespace.
 pub struct Engine {
@@ -96,6 +101,9 @@ pub struct Engine {
     in_order: bool,
     entries: Box<Entries>,
     garbage: Vec<Garbage>,
+    /// Cuts that are not shown to their end; hardly ever any.
+    cuts: Vec<Cut>,
+    next_cut: u64,
     /// All counts but hits and misses, which stand below.
     counters: Counters,
     /// Atomic only because [`Engine::decide`], which changes nothing else, counts reads, too.
@@ -113,6 +121,8 @@ impl Engine {
             in_order: true,
             entries: Box::new(Entries::new()),
             garbage: Vec::new(),
+            cuts: Vec::new(),
+            next_cut: 0,
             counters: Counters::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -128,6 +138,12 @@ impl Engine {
     /// Changes the rules; entries beyond lowered limits stay until [`Engine::overflow`].
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
+    }
+
+    /// What an entry is charged, in bytes: see [`Usage::bytes`].
+    #[must_use]
+    pub const fn charge(key_bytes: usize, value_bytes: usize) -> u64 {
+        entries::charge(key_bytes, value_bytes)
     }
 
     /// The version of the last change.

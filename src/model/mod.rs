@@ -27,5 +27,8 @@ pub use name::{
     KEY_BYTES_MAX, Key, KeyError, NAMESPACE_BYTES_MAX, NameError, NamespaceId, NamespaceName,
     VALUE_BYTES_DEFAULT_MAX, VALUE_BYTES_HARD_MAX,
 };
-pub use namespace::{Bound, Definition, Durability, Eviction, Lifetime, Policy, Rules};
+pub use namespace::{
+    Bound, DESCRIPTION_BYTES_MAX, Definition, Durability, Eviction, LABEL_BYTES_MAX, LABELS_MAX,
+    Lifetime, Policy, Rules, WATCH_HISTORY_EVENTS_MAX,
+};
 pub use time::{Ttl, TtlError, UnixMillis};

@@ -3,7 +3,19 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use super::{NamespaceId, NamespaceName, Ttl, UnixMillis, VALUE_BYTES_DEFAULT_MAX, Version};
+use super::{
+    NamespaceId, NamespaceName, Ttl, UnixMillis, VALUE_BYTES_DEFAULT_MAX, VALUE_BYTES_HARD_MAX,
+    Version,
+};
+
+/// Longest description of a namespace, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 1024;
+/// Most labels of a namespace.
+pub const LABELS_MAX: usize = 32;
+/// Longest key or value of a label, in bytes; a key has at least one.
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Most past changes that a policy may keep for watches.
+pub const WATCH_HISTORY_EVENTS_MAX: u32 = 1_000_000;
 
 /// An upper bound, or the word that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,4 +173,21 @@ pub struct Definition {
     pub revision: u64,
     /// A version no change before this definition has passed; a recreated name goes on from here.
     pub version_floor: Version,
+}
+
+impl Definition {
+    /// Whether description, labels and policy keep the limits that the API sets. One that was made
+    /// here always does; one that somebody brings along need not.
+    #[must_use]
+    pub fn is_lawful(&self) -> bool {
+        let is_short = |text: &String| text.len() <= LABEL_BYTES_MAX;
+        let label =
+            |(key, value): (&String, &String)| !key.is_empty() && is_short(key) && is_short(value);
+        let value_bytes = |bytes: u32| (1..=VALUE_BYTES_HARD_MAX).contains(&(bytes as usize));
+        self.description.len() <= DESCRIPTION_BYTES_MAX
+            && self.labels.len() <= LABELS_MAX
+            && self.labels.iter().all(label)
+            && self.policy.value_bytes_max.is_none_or(value_bytes)
+            && self.policy.watch_history_events.is_none_or(|n| n <= WATCH_HISTORY_EVENTS_MAX)
+    }
 }

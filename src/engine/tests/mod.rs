@@ -1,5 +1,6 @@
 //! What the engine promises, through its door.
 
+mod cuts;
 mod many;
 mod model;
 mod promises;

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::cuts::Cuts;
 use super::model::{Model, charge};
 use super::steps::{Step, rules, steps};
 use super::*;
@@ -27,9 +28,10 @@ struct Pair {
     model: Model,
     log: Vec<Mutation<'static>>,
     snapshot: Option<Snapshot>,
+    cuts: Cuts,
 }
 
-fn owned(mutation: &Mutation<'_>) -> Mutation<'static> {
+pub(super) fn owned(mutation: &Mutation<'_>) -> Mutation<'static> {
     let change = match mutation.change.clone() {
         Change::Set { key, value, deadline, written } => Change::Set {
             key: key.into_owned().into(),
@@ -47,7 +49,13 @@ fn owned(mutation: &Mutation<'_>) -> Mutation<'static> {
 impl Pair {
     fn new(rules: Rules) -> Pair {
         let model = Model::new(rules.clone(), NOW);
-        Pair { engine: Engine::new(rules), model, log: Vec::new(), snapshot: None }
+        Pair {
+            engine: Engine::new(rules),
+            model,
+            log: Vec::new(),
+            snapshot: None,
+            cuts: Cuts::default(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -100,6 +108,9 @@ impl Pair {
             }
             Step::Snapshot { bytes } => self.image_step(*bytes),
             Step::Restart { twice } => self.restart(*twice),
+            Step::Cut => self.cuts.begin(&mut self.engine, &self.model),
+            Step::Show { which, bytes } => self.cuts.show(&mut self.engine, *which, *bytes),
+            Step::DropCut { which } => self.cuts.forget(&mut self.engine, *which),
         }
     }
 
@@ -249,6 +260,8 @@ impl Pair {
         }
         engine.raise_version(self.model.version);
         engine.order_by_version();
+        // As when a namespace is dropped: its cuts outlive it.
+        engine.adopt_cuts(&mut self.engine);
         self.engine = engine;
         self.model.order.sort_by_key(|key| self.model.entries[key].version);
         self.forget_expired();
@@ -308,5 +321,6 @@ proptest! {
             pair.step(step);
             pair.compare();
         }
+        pair.cuts.finish(&mut pair.engine);
     }
 }

@@ -25,6 +25,9 @@ pub(super) enum Step {
     Clear,
     Snapshot { bytes: usize },
     Restart { twice: bool },
+    Cut,
+    Show { which: usize, bytes: usize },
+    DropCut { which: usize },
 }
 
 fn keys() -> impl Strategy<Value = Key> {
@@ -161,5 +164,15 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         1 => prop::bool::weighted(0.2).prop_map(|clear| if clear { Step::Clear } else { Step::Ready }),
         2 => (0_usize..600).prop_map(|bytes| Step::Snapshot { bytes }),
         1 => any::<bool>().prop_map(|twice| Step::Restart { twice }),
+        3 => cut_steps(),
+    ]
+}
+
+/// More looks than cuts, so that some come to their end.
+fn cut_steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Cut),
+        7 => (0_usize..3, 0_usize..300).prop_map(|(which, bytes)| Step::Show { which, bytes }),
+        1 => (0_usize..3).prop_map(|which| Step::DropCut { which }),
     ]
 }

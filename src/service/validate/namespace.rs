@@ -6,18 +6,12 @@ use tonic::Status;
 
 use super::policy::PolicyField;
 use super::{At, Problems};
-use crate::model::NamespaceName;
+use crate::model::{DESCRIPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NamespaceName};
 use crate::service::pages::PageOf;
 use crate::store::NamespaceSpec;
 use crate::wire::v1 as wire;
 use crate::wire::v1::ErrorReason;
 
-/// Longest description, in bytes.
-const DESCRIPTION_BYTES_MAX: usize = 1024;
-/// Most labels.
-const LABELS_MAX: usize = 32;
-/// Longest key or value of a label, in bytes.
-const LABEL_BYTES_MAX: usize = 63;
 /// Most namespaces on one page.
 const PAGE_NAMESPACES_MAX: usize = 1000;
 const PAGE_NAMESPACES_DEFAULT: usize = 100;

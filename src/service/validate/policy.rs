@@ -3,12 +3,11 @@
 use std::num::NonZeroU64;
 
 use super::{At, Problems};
-use crate::model::{Bound, Durability, Eviction, Lifetime, Policy, VALUE_BYTES_HARD_MAX};
+use crate::model::{
+    Bound, Durability, Eviction, Lifetime, Policy, VALUE_BYTES_HARD_MAX, WATCH_HISTORY_EVENTS_MAX,
+};
 use crate::wire::v1 as wire;
 use crate::wire::v1::ErrorReason;
-
-/// Most past changes kept for watches.
-const WATCH_HISTORY_EVENTS_MAX: i64 = 1_000_000;
 
 /// What of a policy can be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +125,7 @@ impl Problems {
         };
         let watch_history_events = {
             let place = place(PolicyField::WatchHistoryEvents);
-            let bounds = (0, WATCH_HISTORY_EVENTS_MAX);
+            let bounds = (0, i64::from(WATCH_HISTORY_EVENTS_MAX));
             self.number(wire.watch_history_events, place, bounds, reason)
         };
         Some(Policy {
