@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::Error;
-use super::directory::{Directory, Handle, MANIFEST_TMP, Name};
+use super::directory::{Directory, Handle, MANIFEST_TMP, Name, is_spool};
 use super::format::to_usize;
 use super::manifest::Manifest;
 
@@ -62,7 +62,7 @@ pub(super) fn remove_leftovers(directory: &Directory, manifest: &Manifest) {
     for name in directory.list().unwrap_or_default() {
         let is_leftover = match Name::parse(&name) {
             Some(ours) => !named.contains(&ours),
-            None => name == MANIFEST_TMP,
+            None => name == MANIFEST_TMP || is_spool(&name),
         };
         if is_leftover {
             drop(directory.remove(&name));

@@ -54,6 +54,20 @@ impl fmt::Display for Name {
     }
 }
 
+/// What names of spools end with.
+const SPOOL: &str = ".spool";
+
+/// The name a spool has until it is open.
+pub(super) fn spool_name(number: u32) -> String {
+    format!("{number:08}{SPOOL}")
+}
+
+/// Whether `text` names a spool.
+pub(super) fn is_spool(text: &str) -> bool {
+    let digits = text.strip_suffix(SPOOL).and_then(|digits| digits.parse().ok());
+    digits.is_some_and(|number| spool_name(number) == text)
+}
+
 /// The directory of the log.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {

@@ -149,6 +149,11 @@ pub(super) fn u128_at(bytes: &[u8], at: usize) -> u128 {
     u128::from_le_bytes(array_at(bytes, at))
 }
 
+/// Whether `bytes` begin as a segment or a snapshot of the log does.
+pub(super) fn is_of_the_log(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);

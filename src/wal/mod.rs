@@ -6,6 +6,7 @@
 //! them, `keeper` syncs, moves the fence and changes segments; `compaction` replaces old segments by a
 //! snapshot. The bytes are drawn in `format`; the facts inside them in `payload`; what is done about
 //! a log that is not whole is the table in `ruling`. `inspect` and `repair` are the operator's tools.
+//! [`archive`] is the form in which a snapshot leaves the server; a [`Spool`] is room beside the log.
 //!
 //! ```text
 //! LOCK   MANIFEST   FENCE   00000007.snapshot   00000007.segment   00000008.segment   BALLAST
@@ -30,6 +31,7 @@
 //! What facts mean: `engine`. When to sync, whom to wake, the clock: `store`. Everything here is
 //! synchronous, and the time is an argument.
 
+pub mod archive;
 mod aside;
 mod compaction;
 mod cursor;
@@ -52,6 +54,7 @@ mod repair;
 mod ruling;
 mod shared;
 mod space;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -66,6 +69,7 @@ pub use log::{Log, Stats};
 pub use recovery::{Recovery, Report, open};
 pub use repair::{Repaired, repair};
 pub use ruling::{Case, Damage};
+pub use spool::Spool;
 
 /// A position in the log: bytes appended since it was opened. It only grows; zero is before
 /// everything.

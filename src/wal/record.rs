@@ -35,7 +35,7 @@ pub(super) fn whole_bytes(payload_bytes: usize) -> usize {
 }
 
 /// Where a file stands: what the next record must continue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
     /// Of the file.
     pub(super) salt: u32,

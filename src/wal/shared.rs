@@ -1,7 +1,7 @@
 //! What the log and a running compaction share: the locks, the positions, and how the log fails.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     /// The highest wall time seen, in milliseconds.
     pub(super) wall: AtomicU64,
     pub(super) syncs: AtomicU64,
+    /// Spools made so far: their names.
+    pub(super) spools: AtomicU32,
     pub(super) is_closed: AtomicBool,
     pub(super) failure: OnceLock<String>,
     #[expect(dead_code, reason = "held for as long as the log is used")]
@@ -87,6 +89,7 @@ impl Shared {
             durable: AtomicU64::new(0),
             wall: AtomicU64::new(wall.as_millis()),
             syncs: AtomicU64::new(0),
+            spools: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),
             failure: OnceLock::new(),
             guard,

@@ -91,7 +91,7 @@ pub(in crate::wal) fn one_of_each() -> Vec<Fact<'static>> {
 }
 
 /// One with nothing optional, one with everything.
-fn definitions(namespace: NamespaceId) -> (Definition, Definition) {
+pub(super) fn definitions(namespace: NamespaceId) -> (Definition, Definition) {
     let at = UnixMillis::from_millis;
     let bare = Definition {
         id: namespace,

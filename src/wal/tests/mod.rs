@@ -1,5 +1,6 @@
 //! What the log promises, tested through its door.
 
+mod archive;
 mod damage;
 mod faults;
 mod golden;
@@ -8,5 +9,6 @@ mod power;
 mod promises;
 mod repairs;
 mod space;
+mod spool;
 mod story;
 mod threads;
