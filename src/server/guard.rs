@@ -14,6 +14,7 @@ use tonic::body::Body;
 
 use super::answers;
 use super::reply::{Call, Reply};
+use crate::telemetry::Kind;
 
 pin_project! {
     /// The answer to one request. A future of its own instead of `async` blocks inside one another:
@@ -74,6 +75,13 @@ where
             Err(_) => return Poll::Ready(Ok(panicked(call.take()))),
             Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(done(response, call.take()))),
             Ok(Poll::Pending) => {}
+        }
+        if let Some(uploading) = call
+            && uploading.method.kind() == Kind::ClientStream
+        {
+            // Its answer may be far away: it ends with the server, as the answer of a stream does.
+            let ended = uploading.ending().poll(cx);
+            return ended.map(|status| Ok(refuse(call.take(), &status)));
         }
         let Some(deadline) = call.as_ref().and_then(|call| call.deadline) else {
             return Poll::Pending;

@@ -50,7 +50,8 @@ impl Call {
         deadline.map(|_| answers::deadline_exceeded())
     }
 
-    fn ending(&mut self) -> Pin<&mut (dyn Future<Output = Status> + Send)> {
+    /// What ends the call from outside.
+    pub(super) fn ending(&mut self) -> Pin<&mut (dyn Future<Output = Status> + Send)> {
         let (deadline, readiness) = (self.deadline, &self.readiness);
         self.ending
             .get_or_insert_with(|| {
