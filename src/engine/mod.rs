@@ -54,6 +54,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use command::{Command, Condition, Decision, Entry, Expiration, Outcome, Quota, Refusal, View};
 pub use cut::{CutId, Heritage, Rest, Saved};
 pub use found::{Found, Seen};
+pub use read::Standing;
 pub use scan::{ImageCursor, Reading, Scan};
 
 use crate::model::{Rules, Version};

@@ -14,6 +14,15 @@ use crate::model::{UnixMillis, Version};
 /// Keys that are looked up side by side.
 const GROUP_KEYS: usize = 32;
 
+/// An entry, without what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is charged, in bytes.
+    pub charge: u64,
+    /// Whether it can be read.
+    pub is_live: bool,
+}
+
 impl Entry {
     /// What `view` shows of an entry. The version is always there.
     pub(super) fn seen(
@@ -96,8 +105,18 @@ impl Engine {
         record.is_live(now).then(|| Entry::of(&record, view))
     }
 
-    /// Touches the memory that looking up each of `keys` will need, group by group.
-    pub(super) fn warm_up_all<'k>(&self, mut keys: impl Iterator<Item = &'k str>) {
+    /// What stands under `key`, expired or not; no use of it.
+    #[must_use]
+    pub fn standing(&self, key: &str, now: UnixMillis) -> Option<Standing> {
+        let slot = self.entries.find(key)?;
+        let record = self.entries.record(slot);
+        let charge = Engine::charge(record.key.len(), record.value.len());
+        Some(Standing { charge, is_live: record.is_live(now) })
+    }
+
+    /// Touches the memory that looking up each of `keys` will need, group by group, so that the waits
+    /// for it overlap. Leaving it out costs time, no more.
+    pub fn warm_up_all<'k>(&self, mut keys: impl Iterator<Item = &'k str>) {
         let mut hashes = [0; GROUP_KEYS];
         loop {
             let mut len = 0;

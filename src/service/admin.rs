@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Mutex;
-use tokio_stream::Empty;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::config::{self, Change, ConfigSource, Configured};
+use super::snapshots::{Exported, Snapshots};
 use super::{
     BATCH_ITEMS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, performance, status, validate,
 };
@@ -40,6 +40,7 @@ pub struct ServerFacts {
 pub struct Admin<S> {
     store: S,
     facts: ServerFacts,
+    snapshots: Snapshots,
     /// Held while the configuration is read, changed and kept: changes come one by one.
     changing: Arc<Mutex<()>>,
 }
@@ -59,7 +60,7 @@ impl std::fmt::Debug for ServerFacts {
 impl<S: Store> Admin<S> {
     /// The service over `store`.
     pub fn new(store: S, facts: ServerFacts) -> Self {
-        Admin { store, facts, changing: Arc::default() }
+        Admin { store, facts, snapshots: Snapshots::new(), changing: Arc::default() }
     }
 
     /// The service with its limits, ready to be routed to.
@@ -196,20 +197,20 @@ impl<S: Store> AdminService for Admin<S> {
         Ok(Response::new(wire::UpdateConfigResponse { config }))
     }
 
-    type ExportSnapshotStream = Empty<Result<wire::ExportSnapshotResponse, Status>>;
+    type ExportSnapshotStream = Exported;
 
     async fn export_snapshot(
         &self,
-        _request: Request<wire::ExportSnapshotRequest>,
+        request: Request<wire::ExportSnapshotRequest>,
     ) -> Answer<Self::ExportSnapshotStream> {
-        Err(status::unsupported("AdminService/ExportSnapshot"))
+        self.snapshots.export(&self.store, request.into_inner()).await
     }
 
     async fn restore_snapshot(
         &self,
-        _request: Request<Streaming<wire::RestoreSnapshotRequest>>,
+        request: Request<Streaming<wire::RestoreSnapshotRequest>>,
     ) -> Answer<wire::RestoreSnapshotResponse> {
-        Err(status::unsupported("AdminService/RestoreSnapshot"))
+        self.snapshots.restore(&self.store, request.into_inner()).await
     }
 }
 

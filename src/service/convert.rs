@@ -9,7 +9,8 @@ use super::status;
 use super::validate::ConfigPatch;
 use crate::model::{Bound, Durability, Eviction, Key, Keys, Lifetime, Policy, UnixMillis};
 use crate::store::{
-    Command, Compacted, Entry, Found, NamespaceInfo, NamespaceStats, Outcome, Refusal, Usage, View,
+    Command, Compacted, Entry, Found, NamespaceInfo, NamespaceStats, Outcome, Refusal, Restored,
+    SnapshotSummary, Usage, View,
 };
 use crate::wire::EntryFields;
 use crate::wire::v1 as wire;
@@ -32,6 +33,26 @@ pub(super) fn duration(length: Duration) -> WireDuration {
 
 fn nanos(length: Duration) -> i32 {
     i32::try_from(length.subsec_nanos()).expect("there are fewer than 2^31 nanoseconds in a second")
+}
+
+/// What a snapshot holds.
+pub(super) fn snapshot_summary(summary: SnapshotSummary) -> wire::SnapshotSummary {
+    wire::SnapshotSummary {
+        namespace_count: int64(summary.namespaces),
+        entry_count: int64(summary.entries),
+        size_bytes: int64(summary.bytes),
+        snapshot_time: Some(timestamp(summary.moment)),
+    }
+}
+
+/// What came of a restore.
+pub(super) fn restored(restored: Restored) -> wire::RestoreSnapshotResponse {
+    wire::RestoreSnapshotResponse {
+        summary: Some(snapshot_summary(restored.summary)),
+        restored_count: int64(restored.restored),
+        skipped_count: int64(restored.skipped),
+        expired_count: int64(restored.expired),
+    }
 }
 
 /// An entry with what `view` asks for. `now` is asked only about an entry that expires.

@@ -32,6 +32,7 @@ mod performance;
 mod pipeline;
 mod places;
 mod scanning;
+mod snapshots;
 mod status;
 mod validate;
 mod watching;

@@ -175,6 +175,27 @@ pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
         }
         // UNKNOWN, because clients repeat what is UNAVAILABLE.
         Error::OutcomeUnknown => new(Code::Unknown, ErrorReason::OutcomeUnknown),
+        Error::SnapshotDamaged { offset, .. } => {
+            new(Code::InvalidArgument, ErrorReason::SnapshotCorrupt).with("offset", offset)
+        }
+        Error::SnapshotNewer { found, .. } => {
+            new(Code::InvalidArgument, ErrorReason::SnapshotUnsupported)
+                .with("format_version", found)
+        }
+        Error::NotInSnapshot(names) => {
+            let first = names.first().map_or("", String::as_str);
+            new(Code::NotFound, ErrorReason::NamespaceNotFound)
+                .with("namespace", first)
+                .with_resource(first)
+        }
+        Error::RenamesCollide(collisions) => of_collisions(text, collisions),
+        Error::RestoreRefused { namespace, refusal } => {
+            Failure { message: text, ..of_refusal(*refusal, namespace) }
+                .with("namespace", namespace)
+        }
+        Error::RestoreCutShort { restored, cause } => {
+            Failure { message: text, ..of_error(cause, namespace) }.with("restored_count", restored)
+        }
         Error::StartingUp { progress } => new(Code::Unavailable, ErrorReason::StartingUp)
             .with("progress", format!("{progress:.2}"))
             .with_retry(RESTART_DELAY),
@@ -182,6 +203,19 @@ pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
             new(Code::Unavailable, ErrorReason::ShuttingDown).with_retry(RESTART_DELAY)
         }
     }
+}
+
+/// What it becomes that several namespaces of a snapshot would have one name.
+fn of_collisions(text: String, collisions: &[(String, Vec<String>)]) -> Failure {
+    let violation = |(target, sources): &(String, Vec<String>)| {
+        let description = format!("{} would all become {target:?}", sources.join(", "));
+        let mut violation = FieldViolation::new("options.rename_namespaces", description);
+        violation.reason = reason_name(ErrorReason::RenameInvalid).to_owned();
+        violation
+    };
+    let mut failure = Failure::new(Code::InvalidArgument, ErrorReason::RenameInvalid, text);
+    failure.details.set_bad_request(collisions.iter().map(violation).collect::<Vec<_>>());
+    failure
 }
 
 /// What the refusal of a single write becomes.
@@ -261,6 +295,12 @@ pub(super) fn too_many_streams(limit: usize) -> Status {
         .with("limit", limit)
         .with_quota("server")
         .into_status()
+}
+
+/// What a caller hears who has stopped to upload without ending.
+pub(super) fn upload_silent(longest: Duration) -> Status {
+    let text = format!("nothing was sent for {} s", longest.as_secs());
+    Failure::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text).into_status()
 }
 
 /// What a caller hears who asks for something this server cannot do.

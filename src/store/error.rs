@@ -86,6 +86,44 @@ pub enum Error {
     /// The log failed while the write was under way.
     #[error("the log failed while the write was under way: it may or may not have happened")]
     OutcomeUnknown,
+    /// A file is not a snapshot, or not a whole one. Nothing was changed.
+    #[error("the snapshot is damaged at offset {offset}: {expected}")]
+    SnapshotDamaged {
+        /// Where, in bytes of the file.
+        offset: u64,
+        /// What was expected there.
+        expected: String,
+    },
+    /// A later server has written it. Nothing was changed.
+    #[error("the snapshot has format {found}, this server reads up to {supported}")]
+    SnapshotNewer {
+        /// The format it has.
+        found: u32,
+        /// The newest that can be read.
+        supported: u32,
+    },
+    /// Names were asked for that are not in the snapshot. Nothing was changed.
+    #[error("the snapshot has no namespace {}", quoted(.0))]
+    NotInSnapshot(Vec<String>),
+    /// Several namespaces of a snapshot would become one. Nothing was changed.
+    #[error("several namespaces of the snapshot would become one")]
+    RenamesCollide(Vec<(String, Vec<String>)>),
+    /// A namespace would refuse an entry of a snapshot.
+    #[error("namespace {namespace:?}: {refusal}")]
+    RestoreRefused {
+        /// Where it would go.
+        namespace: String,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// A restore ended in the middle; repeating it does no harm.
+    #[error("the restore ended after {restored} entries, and may be repeated: {cause}")]
+    RestoreCutShort {
+        /// Entries that were written.
+        restored: u64,
+        /// Why it ended.
+        cause: Box<Error>,
+    },
     /// The log is being replayed.
     #[error("the log is being replayed")]
     StartingUp {
@@ -95,4 +133,15 @@ pub enum Error {
     /// The store is closing or closed; nothing was executed.
     #[error("the server is shutting down")]
     Stopped,
+}
+
+/// Names for a sentence: the first few of them.
+fn quoted(names: &[String]) -> String {
+    const NAMES_MAX: usize = 5;
+    let mut words: Vec<String> =
+        names.iter().take(NAMES_MAX).map(|name| format!("{name:?}")).collect();
+    if names.len() > NAMES_MAX {
+        words.push(format!("and {} others", names.len() - NAMES_MAX));
+    }
+    words.join(", ")
 }

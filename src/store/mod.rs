@@ -20,6 +20,7 @@ mod conformance;
 pub mod embedded;
 mod error;
 mod info;
+mod snapshot;
 mod step;
 mod watch;
 
@@ -36,6 +37,9 @@ pub use info::{
 };
 pub use step::{Answer, Operation, Step};
 
+pub use snapshot::{
+    Export, PIECE_BYTES_MAX, Piece, Restore, RestoreMode, RestoreOptions, Restored, SnapshotSummary,
+};
 pub use watch::{Delivery, Event, EventKind, Filter, Start, Values, WatchOrder, Watching};
 
 use crate::model::{Key, Keys, NamespaceName};
@@ -72,6 +76,11 @@ pub struct Written {
 pub trait Store: Clone + Send + Sync + 'static {
     /// A watch under way.
     type Watching: Watching;
+
+    /// A copy on its way out.
+    type Export: Export;
+    /// A copy on its way in.
+    type Restore: Restore;
 
     /// What this store can keep of the API's promises.
     fn capabilities(&self) -> Capabilities;
@@ -195,6 +204,19 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Starts a compaction of the log, if none is running; with `wait` answers when it has ended.
     fn compact(&self, wait: bool) -> impl Future<Output = Result<Compacted, Error>> + Send;
+
+    /// Begins to copy these namespaces, or all where none is named, as they are at one moment over
+    /// all of them.
+    fn export_snapshot(
+        &self,
+        namespaces: &[NamespaceName],
+    ) -> impl Future<Output = Result<Self::Export, Error>> + Send;
+
+    /// Begins to take in a copy. Fails with what would refuse a write.
+    fn restore_snapshot(
+        &self,
+        options: RestoreOptions,
+    ) -> impl Future<Output = Result<Self::Restore, Error>> + Send;
 
     /// The settings in force.
     fn settings(&self) -> Settings;

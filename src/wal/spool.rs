@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Error;
 use super::directory::{Handle, spool_name};
+use super::first::random_salt;
 use super::log::Log;
 use super::shared::Shared;
+use super::{Error, archive};
+use crate::model::UnixMillis;
 
 /// Bytes written between two looks at the free space.
 const LOOK_BYTES: u64 = 4 << 20;
@@ -37,18 +39,26 @@ impl Log {
         Ok(Spool { shared, handle, bytes: 0, allowance: 0 })
     }
 
-    /// Whether `bytes` more would leave the log as much room as it wants.
+    /// An archive of the state at `moment`, to be written by the caller.
+    #[must_use]
+    pub fn archive(&self, moment: UnixMillis) -> archive::Writer {
+        archive::Writer::new(moment, random_salt(&self.shared.directory))
+    }
+
+    /// Whether the log could grow by `bytes` without being full.
     ///
     /// # Errors
     /// `Io`: nobody knows.
     pub fn has_room_for(&self, bytes: u64) -> Result<bool, Error> {
-        has_room(&self.shared, bytes)
+        let shared = &*self.shared;
+        let wanted = shared.config.free_bytes_min.saturating_add(bytes);
+        Ok(shared.directory.free_bytes()? >= wanted)
     }
 }
 
 /// A spool is not worth it that the log should run full: it leaves the log what makes it resume, and a
 /// segment.
-fn has_room(shared: &Shared, bytes: u64) -> Result<bool, Error> {
+fn is_spare(shared: &Shared, bytes: u64) -> Result<bool, Error> {
     let kept = shared.config.free_bytes_resume.saturating_add(shared.config.segment_bytes);
     Ok(shared.directory.free_bytes()? >= kept.saturating_add(bytes))
 }
@@ -69,7 +79,7 @@ impl Spool {
         let size = bytes.len() as u64;
         if self.allowance < size {
             let wanted = size.max(LOOK_BYTES);
-            if !has_room(&self.shared, wanted)? {
+            if !is_spare(&self.shared, wanted)? {
                 let (action, path) = ("write", self.handle.path().to_path_buf());
                 let source = std::io::ErrorKind::StorageFull.into();
                 return Err(Error::Full { action, path, source });

@@ -24,6 +24,7 @@ mod operation;
 mod page;
 mod pipeline;
 mod policy;
+mod snapshot;
 mod time;
 mod watch;
 
@@ -42,6 +43,7 @@ pub(super) use namespace::{
 };
 pub(super) use operation::operations_bytes;
 pub(super) use pipeline::pipeline_request;
+pub(super) use snapshot::{Upload, export_snapshot, restore_options, upload};
 pub(super) use time::window;
 pub(super) use watch::{Watch, watch};
 

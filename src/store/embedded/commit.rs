@@ -53,6 +53,8 @@ pub(super) struct Commit {
     desks: Mutex<Vec<Weak<Desk>>>,
     bell: Mutex<Bell>,
     rung: Condvar,
+    /// Tells threads that wait for a sync, under the bell's lock.
+    rang: Condvar,
     /// Milliseconds after `started`, plus one, of the oldest append no sync has begun for; 0: none.
     unsynced_since: AtomicU64,
     /// The same for the sync under way.
@@ -82,6 +84,7 @@ impl Commit {
             desks: Mutex::default(),
             bell: Mutex::new(Bell { flush: false, stop: false, interval: flush_interval }),
             rung: Condvar::new(),
+            rang: Condvar::new(),
             unsynced_since: AtomicU64::new(0),
             syncing_since: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
@@ -194,6 +197,26 @@ impl Commit {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
+    /// Waits on this thread until the log is on disk up to `lsn`.
+    ///
+    /// Errors: a sync did not come about; `lsn` may still be on disk later.
+    pub(super) fn block_until_durable(&self, lsn: Lsn) -> Result<(), Error> {
+        let stalls = self.stalls.load(Ordering::Acquire);
+        let mut bell = self.bell.lock();
+        while self.log.durable() < lsn {
+            if self.has_failed() {
+                return Err(Error::LogFailed);
+            }
+            if self.stalls.load(Ordering::Acquire) != stalls || bell.stop {
+                return Err(Error::DiskFull);
+            }
+            bell.flush = true;
+            self.rung.notify_one();
+            self.rang.wait(&mut bell);
+        }
+        Ok(())
+    }
+
     /// Asks the log's thread for a sync, now.
     pub(super) fn ring(&self) {
         self.bell.lock().flush = true;
@@ -238,11 +261,18 @@ impl Commit {
             if is_due && let Err(error) = self.sync() {
                 self.note(&error);
             }
-            self.wake_desks();
+            self.wake_all();
         }
         // Nobody shall wait for a sync that will not come.
         self.stalls.fetch_add(1, Ordering::AcqRel);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         self.wake_desks();
+        // Under the lock: who has just found that it must wait, waits by now.
+        let _bell = self.bell.lock();
+        self.rang.notify_all();
     }
 
     fn note(&self, error: &crate::wal::Error) {

@@ -10,14 +10,15 @@ use super::commit::Ticket;
 use super::namespace::{Namespace, Turn};
 use super::run;
 use super::shared::Shared;
+use super::snapshot::{self, EmbeddedExport, EmbeddedRestore};
 use super::turn::Ruled;
 use super::watch::Watcher;
 use crate::engine::Engine;
 use crate::model::{Key, Keys, NamespaceName};
 use crate::store::{
     Answer, Batch, Capabilities, Command, Compacted, Entry, Error, Found, NamespaceInfo,
-    NamespaceSpec, NamespaceStats, Outcome, Page, Reading, Refusal, Scan, Settings, Step, Store,
-    StoreStats, View, WatchOrder, Written,
+    NamespaceSpec, NamespaceStats, Outcome, Page, Reading, Refusal, RestoreOptions, Scan, Settings,
+    Step, Store, StoreStats, View, WatchOrder, Written,
 };
 
 /// Bytes charged for an entry besides its key and value, and for the text of a counter.
@@ -29,6 +30,9 @@ const DELETE_SLICE: usize = 256;
 
 impl Store for Embedded {
     type Watching = Watcher;
+
+    type Export = EmbeddedExport;
+    type Restore = EmbeddedRestore;
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -285,6 +289,18 @@ impl Store for Embedded {
             }
         }
         Ok(Compacted { started, log: shared.log_info() })
+    }
+
+    async fn export_snapshot(&self, namespaces: &[NamespaceName]) -> Result<EmbeddedExport, Error> {
+        let shared = self.shared()?;
+        match snapshot::export(shared, namespaces).await {
+            Ok(export) => Ok(export),
+            Err(error) => Err(told(shared, error).await),
+        }
+    }
+
+    async fn restore_snapshot(&self, options: RestoreOptions) -> Result<EmbeddedRestore, Error> {
+        snapshot::restore(self.shared()?, options)
     }
 
     fn settings(&self) -> Settings {

@@ -31,6 +31,7 @@ mod namespace;
 mod registry;
 mod run;
 mod shared;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -43,6 +44,7 @@ use std::thread;
 use parking_lot::{Mutex, RwLock};
 
 pub use clock::Clock;
+pub use snapshot::{EmbeddedExport, EmbeddedRestore};
 pub use watch::Watcher;
 
 use super::{Error, Settings};

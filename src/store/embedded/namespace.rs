@@ -120,6 +120,11 @@ impl Namespace {
         (!state.dropped).then_some(Turn { home: self, state })
     }
 
+    /// Begins a turn also in a namespace that was dropped: for cuts, which outlive it.
+    pub(super) fn enter_for_cut(&self) -> Turn<'_> {
+        Turn { home: self, state: self.state.lock() }
+    }
+
     /// Bytes it holds, as of its last turn.
     pub(super) fn bytes(&self) -> u64 {
         self.charged.load(Ordering::Relaxed)
@@ -143,6 +148,12 @@ pub(super) struct Turn<'n> {
 }
 
 impl Turn<'_> {
+    /// Ends the turn and hands it to whoever waits, instead of to whoever is quicker: for one who comes
+    /// back again and again.
+    pub(super) fn leave_fairly(self) {
+        MutexGuard::unlock_fair(self.state);
+    }
+
     pub(super) fn definition(&self) -> &Definition {
         &self.state.definition
     }
@@ -241,7 +252,9 @@ impl Turn<'_> {
         self.state.history = History::new(version);
         self.state.desks.drain(..).for_each(|desk| desk.ring());
         // Freeing may take long.
-        let engine = std::mem::replace(&mut self.state.engine, Engine::new(Rules::default()));
+        let mut heir = Engine::new(Rules::default());
+        heir.adopt_cuts(&mut self.state.engine);
+        let engine = std::mem::replace(&mut self.state.engine, heir);
         shared.keeper.discard(engine);
         version
     }

@@ -200,6 +200,21 @@ impl Registry {
         Ok((keys, Ticket::Durable(lsn)))
     }
 
+    /// Runs `f` while no namespace comes or goes.
+    pub(super) fn at_rest<T>(&self, f: impl FnOnce(&Registry) -> T) -> T {
+        let _numbers = self.numbers.lock();
+        f(self)
+    }
+
+    /// How many more namespaces there may be.
+    pub(super) fn vacancies(&self) -> usize {
+        self.namespaces_max.saturating_sub(self.names.read().len())
+    }
+
+    pub(super) fn namespaces_max(&self) -> usize {
+        self.namespaces_max
+    }
+
     /// The fact that stands for everything dropped so far, and the namespaces there are: seen at
     /// one moment, with their definitions appended.
     pub(super) fn image(&self) -> (Option<Fact<'static>>, Vec<Arc<Namespace>>) {

@@ -16,6 +16,7 @@ use super::keeper::Keeper;
 use super::loading::Loaded;
 use super::namespace::Namespace;
 use super::registry::Registry;
+use super::snapshot::Snapshots;
 use super::watch::ring_all;
 use crate::model::{Fact, NamespaceName};
 use crate::store::{Error, LogInfo, Settings};
@@ -26,7 +27,7 @@ use crate::wal::{Log, Lsn};
 const BACKLOG_BYTES_MAX: u64 = 64 << 20;
 
 /// When a caller that met a full backlog should come back.
-const BACKLOG_RETRY: Duration = Duration::from_millis(100);
+pub(super) const BACKLOG_RETRY: Duration = Duration::from_millis(100);
 
 /// Everything that the store's turns and threads share.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) registry: Registry,
     pub(super) compactor: Compactor,
     pub(super) keeper: Keeper,
+    pub(super) snapshots: Snapshots,
     pub(super) settings: RwLock<Settings>,
     /// As in the settings, where every write looks.
     read_only: AtomicBool,
@@ -62,6 +64,7 @@ impl Shared {
             registry: Registry::new(namespaces_max, loaded.next_id, loaded.last_dropped),
             compactor: Compactor::new(now),
             keeper: Keeper::default(),
+            snapshots: Snapshots::default(),
             read_only: AtomicBool::new(settings.read_only),
             settings: RwLock::new(settings),
             stopping: AtomicBool::new(false),
@@ -144,6 +147,7 @@ impl Shared {
         ring_all(self);
         self.keeper.stop();
         self.compactor.join();
+        self.snapshots.stop();
         self.commit.stop();
     }
 

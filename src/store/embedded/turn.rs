@@ -156,7 +156,7 @@ impl Turn<'_> {
     }
 
     /// Logs and applies facts, in one step for everybody else.
-    fn carry_out(&mut self, shared: &Shared, mutations: &[Mutation<'_>]) -> Ticket {
+    pub(super) fn carry_out(&mut self, shared: &Shared, mutations: &[Mutation<'_>]) -> Ticket {
         if mutations.is_empty() {
             return self.seen_all(shared);
         }

@@ -1,0 +1,130 @@
+//! The way out of an export: at the caller's pace, without ever holding up the walk.
+
+use bytes::Bytes;
+
+use super::pipe::{Gone, Sender, Unsent};
+use crate::store::{Error, PIECE_BYTES_MAX, Piece, SnapshotSummary};
+use crate::wal::{self, Log, Spool};
+
+/// What the caller is told.
+pub(super) type Told = Result<Piece, Error>;
+
+/// Why no more can be sent.
+#[derive(Debug)]
+pub(super) enum Closed {
+    /// Nobody listens.
+    Gone,
+    /// There is no room for what he has not taken.
+    NoRoom(wal::Error),
+}
+
+impl From<Gone> for Closed {
+    fn from(_: Gone) -> Closed {
+        Closed::Gone
+    }
+}
+
+impl From<wal::Error> for Closed {
+    fn from(error: wal::Error) -> Closed {
+        Closed::NoRoom(error)
+    }
+}
+
+/// Takes bytes at any time: as far as the caller keeps up through the pipe, else through a spool.
+pub(super) struct Outlet<'l> {
+    log: &'l Log,
+    sender: Sender<Told>,
+    spool: Option<Spool>,
+    /// How much of the spool was sent.
+    sent: u64,
+}
+
+impl<'l> Outlet<'l> {
+    pub(super) fn new(log: &'l Log, sender: Sender<Told>) -> Outlet<'l> {
+        Outlet { log, sender, spool: None, sent: 0 }
+    }
+
+    /// Whether nobody listens any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Sends `bytes` behind everything before; does not wait for the caller.
+    pub(super) fn push(&mut self, bytes: Vec<u8>) -> Result<(), Closed> {
+        let mut bytes = Bytes::from(bytes);
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES_MAX));
+            self.catch_up()?;
+            if self.is_behind() {
+                self.put_aside(&piece)?;
+                continue;
+            }
+            let size = piece.len();
+            match self.sender.try_send(Ok(Piece::Bytes(piece)), size) {
+                Ok(()) => {}
+                Err(Unsent::Gone) => return Err(Closed::Gone),
+                Err(Unsent::Full(Ok(Piece::Bytes(piece)))) => self.put_aside(&piece)?,
+                Err(Unsent::Full(_)) => unreachable!("what comes back is what was sent"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends everything that was put aside, and then the end; waits for the caller.
+    pub(super) fn finish(&mut self, summary: SnapshotSummary) -> Result<(), Closed> {
+        while let Some(piece) = self.next_aside()? {
+            let size = piece.len();
+            self.sender.send_blocking(Ok(Piece::Bytes(piece)), size)?;
+        }
+        self.sender.send_blocking(Ok(Piece::End(summary)), 0)?;
+        Ok(())
+    }
+
+    /// Tells the caller why it ends.
+    pub(super) fn fail(self, error: Error) {
+        // Whoever is gone need not know.
+        let _ = self.sender.send_blocking(Err(error), 0);
+    }
+
+    /// Whether something was put aside that is not sent.
+    fn is_behind(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spool| self.sent < spool.bytes())
+    }
+
+    fn put_aside(&mut self, piece: &[u8]) -> Result<(), Closed> {
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            None => self.spool.insert(self.log.spool()?),
+        };
+        Ok(spool.append(piece)?)
+    }
+
+    /// Sends of what was put aside as much as there is room for.
+    fn catch_up(&mut self) -> Result<(), Closed> {
+        while self.is_behind() && self.sender.has_room(PIECE_BYTES_MAX) {
+            let Some(piece) = self.next_aside()? else { break };
+            let size = piece.len();
+            match self.sender.try_send(Ok(Piece::Bytes(piece)), size) {
+                Ok(()) => {}
+                Err(Unsent::Gone) => return Err(Closed::Gone),
+                Err(Unsent::Full(_)) => unreachable!("only this thread fills the pipe"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next of what was put aside; once there is no more, its room is given back.
+    fn next_aside(&mut self) -> Result<Option<Bytes>, Closed> {
+        let Some(spool) = &mut self.spool else { return Ok(None) };
+        let mut piece = vec![0; PIECE_BYTES_MAX];
+        let read = spool.read(&mut piece, self.sent)?;
+        if read == 0 {
+            spool.clear()?;
+            self.sent = 0;
+            return Ok(None);
+        }
+        piece.truncate(read);
+        self.sent += read as u64;
+        Ok(Some(piece.into()))
+    }
+}

@@ -1,0 +1,306 @@
+//! A restore: the file is gathered and verified as it arrives; only then anything is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::PIPE_BYTES_MAX;
+use super::apply::Application;
+use super::pipe::{Gone, Receiver, Sender, pipe};
+use super::sorter::{SortError, Sorter};
+use crate::engine::Engine;
+use crate::model::{Definition, NamespaceName, UnixMillis};
+use crate::store::embedded::commit::Ticket;
+use crate::store::embedded::shared::Shared;
+use crate::store::{Error, Restore, RestoreOptions, Restored, SnapshotSummary};
+use crate::wal::archive::{self, Item, Reader};
+use crate::wal::{self, Kind, Log};
+
+/// A restore under way.
+#[derive(Debug)]
+pub struct EmbeddedRestore {
+    shared: Arc<Shared>,
+    sender: Sender<Upload>,
+    verdict: oneshot::Receiver<Result<(Restored, Ticket), Error>>,
+}
+
+/// What a caller hands over.
+#[derive(Debug)]
+enum Upload {
+    Bytes(Bytes),
+    End,
+}
+
+impl Restore for EmbeddedRestore {
+    async fn push(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let size = bytes.len();
+        match self.sender.send(Upload::Bytes(bytes), size).await {
+            Ok(()) => Ok(()),
+            // It takes no more because it has come to a verdict, which can only be a bad one.
+            Err(Gone) => {
+                Err((&mut self.verdict).await.ok().and_then(Result::err).unwrap_or(Error::Stopped))
+            }
+        }
+    }
+
+    async fn finish(self) -> Result<Restored, Error> {
+        // Where this is not taken there is a verdict already.
+        let _ = self.sender.send(Upload::End, 0).await;
+        let (restored, ticket) = self.verdict.await.unwrap_or(Err(Error::Stopped))?;
+        self.shared.commit.wait(ticket).await?;
+        Ok(restored)
+    }
+}
+
+/// Begins a restore.
+pub(in crate::store::embedded) fn restore(
+    shared: &Arc<Shared>,
+    options: RestoreOptions,
+) -> Result<EmbeddedRestore, Error> {
+    if !options.validate_only {
+        // Nobody should send gigabytes to hear this.
+        shared.may_write()?;
+    }
+    let (sender, receiver) = pipe(PIPE_BYTES_MAX);
+    let (tell, verdict) = oneshot::channel();
+    let stopper = sender.pipe();
+    let work = move |shared: &Shared| {
+        if let Some(came) = run(shared, &options, &receiver) {
+            // Whoever is gone need not know.
+            let _ = tell.send(came);
+        }
+    };
+    shared.snapshots.start(shared, move || stopper.stop(), work)?;
+    Ok(EmbeddedRestore { shared: Arc::clone(shared), sender, verdict })
+}
+
+/// From the first byte to the verdict; none where the caller went away.
+fn run(
+    shared: &Shared,
+    options: &RestoreOptions,
+    receiver: &Receiver<Upload>,
+) -> Option<Result<(Restored, Ticket), Error>> {
+    let mut gathering = Gathering::new(options);
+    loop {
+        match receiver.recv_blocking()? {
+            Upload::End => break,
+            Upload::Bytes(bytes) => {
+                if let Err(error) = gathering.take(&shared.log, shared.clock.now(), &bytes) {
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+    let begun = Instant::now();
+    let mut gathered = match gathering.finish() {
+        Ok(gathered) => gathered,
+        Err(error) => return Some(Err(error)),
+    };
+    let skipped = match shared.check(&mut gathered, options) {
+        Ok(skipped) => skipped,
+        Err(error) => return Some(Err(error)),
+    };
+    if options.validate_only {
+        let restored = gathered.entries() - skipped;
+        let (summary, expired) = (gathered.summary, gathered.expired);
+        return Some(Ok((Restored { summary, restored, skipped, expired }, Ticket::Now)));
+    }
+    let is_abandoned = || receiver.is_closed();
+    let applied = Application::new(shared, options.mode, &gathered.spaces, &is_abandoned)
+        .run(&mut gathered.sorter);
+    let (tally, ticket) = match applied {
+        Ok(applied) => applied,
+        Err(error) => {
+            tracing::warn!(%error, "a restore ended before its end");
+            return Some(Err(error));
+        }
+    };
+    let elapsed = begun.elapsed();
+    tracing::info!(entries = tally.restored, applied = ?elapsed, "a snapshot was restored");
+    let expired = gathered.expired + tally.expired;
+    let (restored, skipped) = (tally.restored, tally.skipped);
+    Some(Ok((Restored { summary: gathered.summary, restored, skipped, expired }, ticket)))
+}
+
+/// A namespace of the file that is to be restored.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) definition: Definition,
+    /// Where it goes.
+    pub(super) target: NamespaceName,
+    /// Entries that had not expired when they arrived.
+    pub(super) entries: u64,
+    /// What they will be charged.
+    pub(super) charge: u64,
+    /// The most that one of them will be.
+    pub(super) charge_max: u64,
+    /// The largest value.
+    pub(super) value_bytes_max: usize,
+    /// Bytes that they take in the file, and about as many in the log.
+    pub(super) file_bytes: u64,
+}
+
+/// A file that is whole.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) summary: SnapshotSummary,
+    /// By number in the file, from 1 on; none: not asked for.
+    pub(super) spaces: Vec<Option<Space>>,
+    pub(super) sorter: Sorter,
+    /// Entries left out because they had expired on arrival.
+    pub(super) expired: u64,
+}
+
+impl Gathered {
+    /// The namespaces to be restored, with their numbers among `spaces`.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = (u32, &Space)> {
+        (0..).zip(&self.spaces).filter_map(|(at, space)| Some((at, space.as_ref()?)))
+    }
+
+    fn entries(&self) -> u64 {
+        self.chosen().map(|(_, space)| space.entries).sum()
+    }
+}
+
+/// A file on its way in.
+struct Gathering<'o> {
+    reader: Reader,
+    heap: Heap<'o>,
+}
+
+/// What was gathered so far.
+struct Heap<'o> {
+    options: &'o RestoreOptions,
+    /// Names that the caller has used and the file has not.
+    missing: BTreeSet<NamespaceName>,
+    spaces: Vec<Option<Space>>,
+    sorter: Sorter,
+    expired: u64,
+}
+
+impl<'o> Gathering<'o> {
+    fn new(options: &'o RestoreOptions) -> Gathering<'o> {
+        let missing = options.namespaces.iter().chain(options.renames.keys()).cloned().collect();
+        let (spaces, sorter) = (Vec::new(), Sorter::new());
+        let heap = Heap { options, missing, spaces, sorter, expired: 0 };
+        Gathering { reader: Reader::new(), heap }
+    }
+
+    /// Errors: damage, or no room.
+    fn take(&mut self, log: &Log, now: UnixMillis, bytes: &[u8]) -> Result<(), Error> {
+        let Gathering { reader, heap } = self;
+        let mut sorted = Ok(());
+        reader.feed(bytes, &mut |item| {
+            if sorted.is_ok() {
+                sorted = heap.take(log, now, item);
+            }
+        })?;
+        Ok(sorted?)
+    }
+
+    /// Errors: the file is not whole, or does not go with the options.
+    fn finish(self) -> Result<Gathered, Error> {
+        let archive = self.reader.finish()?;
+        let summary = SnapshotSummary {
+            namespaces: archive.namespaces,
+            entries: archive.entries,
+            bytes: archive.bytes,
+            moment: archive.moment,
+        };
+        let Heap { missing, spaces, sorter, expired, .. } = self.heap;
+        if !missing.is_empty() {
+            let names = missing.iter().map(|name| name.as_str().to_owned()).collect();
+            return Err(Error::NotInSnapshot(names));
+        }
+        let gathered = Gathered { summary, spaces, sorter, expired };
+        let mut sources: BTreeMap<&NamespaceName, Vec<String>> = BTreeMap::new();
+        for (_, space) in gathered.chosen() {
+            let name = space.definition.name.as_str().to_owned();
+            sources.entry(&space.target).or_default().push(name);
+        }
+        sources.retain(|_, sources| sources.len() > 1);
+        if !sources.is_empty() {
+            let collision = |(target, sources): (&NamespaceName, &Vec<_>)| {
+                (target.to_string(), sources.clone())
+            };
+            return Err(Error::RenamesCollide(
+                sources.iter().map(|(t, s)| collision((t, s))).collect(),
+            ));
+        }
+        Ok(gathered)
+    }
+}
+
+impl Heap<'_> {
+    fn take(&mut self, log: &Log, now: UnixMillis, item: Item<'_>) -> Result<(), SortError> {
+        match item {
+            Item::Definition(definition) => self.define(definition),
+            Item::Entry { namespace, entry, encoded } => {
+                // The reader has checked that it is one of those defined, counted from 1.
+                let at = namespace.0 - 1;
+                let Some(space) = &mut self.spaces[at as usize] else { return Ok(()) };
+                if entry.deadline.is_some_and(|deadline| deadline <= now) {
+                    self.expired += 1;
+                    return Ok(());
+                }
+                let charge = Engine::charge(entry.key.len(), entry.value.len());
+                space.entries += 1;
+                space.charge += charge;
+                space.charge_max = space.charge_max.max(charge);
+                space.value_bytes_max = space.value_bytes_max.max(entry.value.len());
+                space.file_bytes += encoded.len() as u64;
+                self.sorter.add(log, at, entry.version, encoded)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, definition: Definition) {
+        let RestoreOptions { namespaces, renames, .. } = self.options;
+        let name = &definition.name;
+        self.missing.remove(name);
+        let is_chosen = namespaces.is_empty() || namespaces.contains(name);
+        let target = renames.get(name).unwrap_or(name).clone();
+        self.spaces.push(is_chosen.then_some(Space {
+            definition,
+            target,
+            entries: 0,
+            charge: 0,
+            charge_max: 0,
+            value_bytes_max: 0,
+            file_bytes: 0,
+        }));
+    }
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Error {
+        match error {
+            archive::Error::Damaged { offset, wrong } => {
+                Error::SnapshotDamaged { offset, expected: wrong.to_string() }
+            }
+            archive::Error::Newer { found, supported } => Error::SnapshotNewer { found, supported },
+        }
+    }
+}
+
+impl From<SortError> for Error {
+    fn from(error: SortError) -> Error {
+        match error {
+            SortError::Spool(error) => no_room(&error),
+            SortError::Damaged => {
+                tracing::error!(%error, "a restore was given up");
+                Error::LogFailed
+            }
+        }
+    }
+}
+
+/// What it means that the disk does not take something beside the log.
+pub(super) fn no_room(error: &wal::Error) -> Error {
+    tracing::warn!(%error, "there is no room beside the log");
+    if error.kind() == Kind::Full { Error::DiskFull } else { Error::LogFailed }
+}

@@ -1,0 +1,265 @@
+//! Entries in the order in which they were written, whatever order they arrive in.
+//!
+//! A restore takes the order of writes for the order of use, as recovery does; an archive has none.
+//! What arrives is gathered up to a bound, sorted, and put aside as a *run* in a spool; in the end the
+//! runs are merged. What fits into one run never touches the disk.
+//!
+//! ```text
+//! run      block, block ...
+//! block    checksum 4 │ bytes 4 │ element, element ...       (the checksum is over the elements)
+//! element  space 4 │ version 8 │ bytes 4 │ entry
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+use crate::model::Version;
+use crate::wal::{self, Log, Spool};
+
+/// Most bytes of entries held in memory.
+const RUN_BYTES_MAX: usize = 32 << 20;
+/// A block ends when it has grown to this.
+const BLOCK_BYTES: usize = 128 << 10;
+
+const BLOCK_HEAD_BYTES: usize = 8;
+const ELEMENT_HEAD_BYTES: usize = 16;
+
+/// Where an entry belongs: its namespace, as a number that the caller gives, and its version there.
+type Place = (u32, Version);
+
+/// Entries being gathered.
+#[derive(Debug)]
+pub(super) struct Sorter {
+    run_bytes_max: usize,
+    data: Vec<u8>,
+    index: Vec<(Place, Range<usize>)>,
+    spool: Option<Spool>,
+    /// Where in the spool each run lies.
+    runs: Vec<Range<u64>>,
+}
+
+/// Why entries cannot be sorted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SortError {
+    /// There is no room for them beside the log, or the disk fails.
+    #[error(transparent)]
+    Spool(#[from] wal::Error),
+    /// What was put aside has come back changed.
+    #[error("what was put aside on the disk came back damaged")]
+    Damaged,
+}
+
+impl Sorter {
+    pub(super) fn new() -> Sorter {
+        Sorter::holding(RUN_BYTES_MAX)
+    }
+
+    fn holding(run_bytes_max: usize) -> Sorter {
+        Sorter { run_bytes_max, data: Vec::new(), index: Vec::new(), spool: None, runs: Vec::new() }
+    }
+
+    /// Adds an entry of `space`.
+    pub(super) fn add(
+        &mut self,
+        log: &Log,
+        space: u32,
+        version: Version,
+        entry: &[u8],
+    ) -> Result<(), SortError> {
+        if self.data.len() + entry.len() > self.run_bytes_max && !self.data.is_empty() {
+            self.put_aside(log)?;
+        }
+        let start = self.data.len();
+        self.data.extend_from_slice(entry);
+        self.index.push(((space, version), start..self.data.len()));
+        Ok(())
+    }
+
+    /// All entries in order. May be asked for again.
+    pub(super) fn merge(&mut self) -> Result<Merge<'_>, SortError> {
+        self.sort();
+        let Sorter { data, index, spool, runs, .. } = self;
+        let mut sources = vec![Source::Held { data, index, at: 0 }];
+        if let Some(spool) = spool {
+            let source = |run: &Range<u64>| Source::Aside(Run::new(spool, run.clone()));
+            sources.extend(runs.iter().map(source));
+        }
+        let mut merge = Merge { sources, heads: BinaryHeap::new(), current: None };
+        for source in 0..merge.sources.len() {
+            merge.advance(source)?;
+        }
+        Ok(merge)
+    }
+
+    fn sort(&mut self) {
+        self.index.sort_by_key(|(place, _)| *place);
+    }
+
+    /// Writes what is held into the spool, in order.
+    fn put_aside(&mut self, log: &Log) -> Result<(), SortError> {
+        self.sort();
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            None => self.spool.insert(log.spool()?),
+        };
+        let start = spool.bytes();
+        let mut block = vec![0; BLOCK_HEAD_BYTES];
+        for ((space, version), range) in &self.index {
+            let entry = &self.data[range.clone()];
+            let length = u32::try_from(entry.len()).expect("an entry is below 4 MiB");
+            block.extend_from_slice(&space.to_le_bytes());
+            block.extend_from_slice(&version.0.to_le_bytes());
+            block.extend_from_slice(&length.to_le_bytes());
+            block.extend_from_slice(entry);
+            if block.len() >= BLOCK_BYTES {
+                end_block(spool, &mut block)?;
+            }
+        }
+        if block.len() > BLOCK_HEAD_BYTES {
+            end_block(spool, &mut block)?;
+        }
+        self.runs.push(start..spool.bytes());
+        self.data.clear();
+        self.index.clear();
+        Ok(())
+    }
+}
+
+fn end_block(spool: &mut Spool, block: &mut Vec<u8>) -> Result<(), wal::Error> {
+    let (head, elements) = block.split_at_mut(BLOCK_HEAD_BYTES);
+    let length = u32::try_from(elements.len()).expect("a block is below 8 MiB");
+    head[..4].copy_from_slice(&crc32c::crc32c(elements).to_le_bytes());
+    head[4..].copy_from_slice(&length.to_le_bytes());
+    spool.append(block)?;
+    block.truncate(BLOCK_HEAD_BYTES);
+    Ok(())
+}
+
+/// Entries in order, from all runs.
+#[derive(Debug)]
+pub(super) struct Merge<'s> {
+    sources: Vec<Source<'s>>,
+    /// The next entry of each source that has one.
+    heads: BinaryHeap<Reverse<(Place, usize)>>,
+    /// The source whose entry was given last.
+    current: Option<usize>,
+}
+
+impl Merge<'_> {
+    /// The next entry with the number of its namespace; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(u32, &[u8])>, SortError> {
+        if let Some(source) = self.current.take() {
+            self.advance(source)?;
+        }
+        let Some(Reverse(((space, _), source))) = self.heads.pop() else { return Ok(None) };
+        self.current = Some(source);
+        Ok(Some((space, self.sources[source].entry())))
+    }
+
+    fn advance(&mut self, source: usize) -> Result<(), SortError> {
+        if let Some(place) = self.sources[source].advance()? {
+            self.heads.push(Reverse((place, source)));
+        }
+        Ok(())
+    }
+}
+
+/// Entries in order, from one run.
+#[derive(Debug)]
+enum Source<'s> {
+    /// The one that is still in memory; `at` is behind the current entry.
+    Held {
+        data: &'s [u8],
+        index: &'s [(Place, Range<usize>)],
+        at: usize,
+    },
+    Aside(Run<'s>),
+}
+
+impl Source<'_> {
+    /// Moves on to the next entry, and says where that belongs.
+    fn advance(&mut self) -> Result<Option<Place>, SortError> {
+        match self {
+            Source::Held { index, at, .. } => {
+                *at += 1;
+                Ok(index.get(*at - 1).map(|(place, _)| *place))
+            }
+            Source::Aside(run) => run.advance(),
+        }
+    }
+
+    fn entry(&self) -> &[u8] {
+        match self {
+            Source::Held { data, index, at } => &data[index[*at - 1].1.clone()],
+            Source::Aside(run) => &run.block[run.entry.clone()],
+        }
+    }
+}
+
+/// A run being read, a block at a time.
+#[derive(Debug)]
+struct Run<'s> {
+    spool: &'s Spool,
+    /// What of it is still to be read.
+    left: Range<u64>,
+    block: Vec<u8>,
+    /// The current entry in the block; the next element begins behind it.
+    entry: Range<usize>,
+}
+
+impl<'s> Run<'s> {
+    fn new(spool: &'s Spool, left: Range<u64>) -> Run<'s> {
+        Run { spool, left, block: Vec::new(), entry: 0..0 }
+    }
+
+    fn advance(&mut self) -> Result<Option<Place>, SortError> {
+        if self.entry.end == self.block.len() {
+            if self.left.is_empty() {
+                return Ok(None);
+            }
+            self.read_block()?;
+        }
+        let element = &self.block[self.entry.end..];
+        let (head, rest) =
+            element.split_first_chunk::<ELEMENT_HEAD_BYTES>().ok_or(SortError::Damaged)?;
+        let place =
+            (word(head, 0), Version(u64::from(word(head, 4)) | u64::from(word(head, 8)) << 32));
+        let length = word(head, 12) as usize;
+        if length > rest.len() {
+            return Err(SortError::Damaged);
+        }
+        let start = self.entry.end + ELEMENT_HEAD_BYTES;
+        self.entry = start..start + length;
+        Ok(Some(place))
+    }
+
+    fn read_block(&mut self) -> Result<(), SortError> {
+        let mut head = [0; BLOCK_HEAD_BYTES];
+        self.read(&mut head)?;
+        let (checksum, length) = (word(&head, 0), word(&head, 4));
+        if u64::from(length) > self.left.end - self.left.start {
+            return Err(SortError::Damaged);
+        }
+        let mut block = std::mem::take(&mut self.block);
+        block.resize(length as usize, 0);
+        self.read(&mut block)?;
+        if crc32c::crc32c(&block) != checksum {
+            return Err(SortError::Damaged);
+        }
+        (self.block, self.entry) = (block, 0..0);
+        Ok(())
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<(), SortError> {
+        if self.spool.read(into, self.left.start)? < into.len() {
+            return Err(SortError::Damaged);
+        }
+        self.left.start += into.len() as u64;
+        Ok(())
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
