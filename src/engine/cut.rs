@@ -125,6 +125,12 @@ impl Engine {
         self.place_of(cut).map(|at| self.cuts.swap_remove(at))
     }
 
+    /// How many cuts it keeps.
+    #[must_use]
+    pub fn cuts(&self) -> usize {
+        self.cuts.len()
+    }
+
     /// Goes on with the cuts of `other`, an engine that is about to be given up.
     pub fn adopt_cuts(&mut self, other: &mut Engine) {
         if !other.cuts.is_empty() {

@@ -158,6 +158,11 @@ impl Engine {
         self.version = self.version.max(version);
     }
 
+    /// Prepares for so many more entries. Leaving it out costs time, no more.
+    pub fn expect(&mut self, entries: u64) {
+        self.entries.table.reserve(usize::try_from(entries).unwrap_or(usize::MAX));
+    }
+
     /// Gets ready for a decision: looks for eviction candidates and compacts a bounded bit. Takes
     /// constant time when there is nothing to do. Leaving it out costs time, never correctness.
     pub fn ready(&mut self) {

@@ -7,6 +7,8 @@ const MOVED: u64 = u32::MAX as u64;
 /// Places of the table before that each insertion moves.
 const PLACES_MOVED: usize = 128;
 const PLACES_MIN: usize = 8;
+/// Most slots that room is made for at once: more is not zeroed in a turn.
+const RESERVED_MAX: usize = 1 << 22;
 
 /// Linear probing over words of 32 bits of hash and 32 bits of slot + 1.
 ///
@@ -38,6 +40,14 @@ impl Table {
     #[inline]
     pub(super) fn peek(&self, hash: u32) -> u64 {
         self.places.get(home(hash, self.places.len())).copied().unwrap_or(EMPTY)
+    }
+
+    /// Makes room for `more` slots at once, as far as that is likely to be needed.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let wanted = self.len.saturating_add(more.min(RESERVED_MAX)) / 17 * 20 + PLACES_MIN;
+        if self.before.is_empty() && wanted > self.places.len() {
+            self.resize(wanted);
+        }
     }
 
     /// Files `slot`, which must not be there yet.

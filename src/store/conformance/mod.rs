@@ -20,6 +20,7 @@ pub(crate) mod limits;
 pub(crate) mod namespaces;
 pub(crate) mod runs;
 pub(crate) mod scans;
+pub(crate) mod snapshots;
 pub(crate) mod watches;
 
 use bytes::Bytes;
@@ -94,6 +95,15 @@ macro_rules! suite {
                 clearing_empties_one_namespace_only,
                 counters_tell_what_was_done,
                 settings_are_kept_and_in_force_at_once;
+            snapshots: a_copy_comes_back_as_it_was,
+                a_restore_treats_what_is_there_as_it_was_told,
+                what_has_expired_meanwhile_is_left_out,
+                names_that_do_not_fit_the_file_change_nothing,
+                a_namespace_that_would_refuse_refuses_before_anything_changes,
+                a_namespace_that_evicts_keeps_what_was_written_last,
+                a_longest_time_to_live_holds_for_what_is_restored,
+                a_damaged_file_changes_nothing,
+                a_read_only_store_gives_copies_and_takes_none;
             limits: a_namespace_stays_within_its_keys,
                 a_namespace_stays_within_its_bytes,
                 one_that_does_not_evict_refuses,

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use super::check::refused;
-use super::restore::Space;
-use super::sorter::Sorter;
+use super::restore::{Space, no_room};
+use super::sorter::{Merge, SortError, Sorter};
 use crate::engine::{Engine, Quota, Refusal};
 use crate::model::{Change, Eviction, Mutation, UnixMillis, Version};
 use crate::store::embedded::commit::Ticket;
@@ -19,12 +21,19 @@ use crate::wal::archive::Entry;
 /// Bytes of entries that one turn applies: a fraction of a millisecond.
 const BATCH_BYTES: usize = 48 << 10;
 
+/// Batches that wait for their turn.
+const BATCHES_AHEAD: usize = 8;
+
 /// Most bytes that may wait for the disk before the next turn: whoever else waits for a sync waits
 /// for these too.
 const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
 
-/// After so many bytes the log is asked to begin with them, so that it works beside the turns.
+/// After so many bytes the log is asked to sync them, so that the disk works beside the turns.
 const RING_BYTES: u64 = 4 << 20;
+
+/// After so many bytes they are handed to the operating system, from here: a buffer of the log that
+/// grew to megabytes, was given back and grew again would cost more than writing it.
+const WRITE_BYTES: u64 = 1 << 20;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,11 +61,44 @@ pub(super) struct Application<'a> {
 }
 
 /// Entries of one namespace that are applied together.
-#[derive(Default)]
 struct Batch {
     space: u32,
     bytes: Vec<u8>,
     entries: Vec<Range<usize>>,
+}
+
+/// Makes batches of everything that `merge` gives, until there is no more or nobody takes them.
+fn send_batches(merge: &mut Merge<'_>, sender: &SyncSender<Result<Batch, SortError>>) {
+    let new = |space| Batch {
+        space,
+        bytes: Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4),
+        entries: Vec::new(),
+    };
+    let mut batch = new(0);
+    loop {
+        let next = merge.next();
+        let is_full = match &next {
+            Ok(Some((space, _))) => *space != batch.space || batch.bytes.len() >= BATCH_BYTES,
+            Ok(None) | Err(_) => true,
+        };
+        if is_full && !batch.entries.is_empty() {
+            let space = batch.space;
+            if sender.send(Ok(std::mem::replace(&mut batch, new(space)))).is_err() {
+                return;
+            }
+        }
+        match next {
+            Ok(Some((space, entry))) => {
+                let start = batch.bytes.len();
+                batch.space = space;
+                batch.bytes.extend_from_slice(entry);
+                batch.entries.push(start..batch.bytes.len());
+            }
+            Ok(None) => return,
+            // Whoever takes no more need not know.
+            Err(error) => return drop(sender.send(Err(error))),
+        }
+    }
 }
 
 impl<'a> Application<'a> {
@@ -89,17 +131,13 @@ impl<'a> Application<'a> {
 
     fn apply(&mut self, sorter: &mut Sorter) -> Result<(), Error> {
         let mut merge = sorter.merge()?;
-        let mut batch = Batch::default();
-        while let Some((space, entry)) = merge.next()? {
-            if space != batch.space || batch.bytes.len() >= BATCH_BYTES {
-                self.take(&mut batch)?;
-                batch.space = space;
-            }
-            let start = batch.bytes.len();
-            batch.bytes.extend_from_slice(entry);
-            batch.entries.push(start..batch.bytes.len());
-        }
-        self.take(&mut batch)?;
+        let (sender, batches) = sync_channel(BATCHES_AHEAD);
+        thread::scope(|scope| {
+            // Reading and merging takes as long as applying, and goes on beside it. It ends when
+            // nobody takes the batches any more.
+            scope.spawn(move || send_batches(&mut merge, &sender));
+            batches.into_iter().try_for_each(|batch| self.take(&batch?))
+        })?;
         // Those without entries are restored too.
         for at in 0..self.spaces.len() {
             self.home(at)?;
@@ -107,11 +145,7 @@ impl<'a> Application<'a> {
         Ok(())
     }
 
-    /// Applies `batch` and empties it.
-    fn take(&mut self, batch: &mut Batch) -> Result<(), Error> {
-        if batch.entries.is_empty() {
-            return Ok(());
-        }
+    fn take(&mut self, batch: &Batch) -> Result<(), Error> {
         let decode = |range: &Range<usize>| Entry::decode(&batch.bytes[range.clone()]);
         let entries: Vec<Entry<'_>> =
             batch.entries.iter().filter_map(decode).map(|(entry, _)| entry).collect();
@@ -143,8 +177,6 @@ impl<'a> Application<'a> {
                 Err(Refused::Refusal(refusal)) => return Err(refused(space, refusal)),
             }
         }
-        batch.bytes.clear();
-        batch.entries.clear();
         self.pace()
     }
 
@@ -169,6 +201,9 @@ impl<'a> Application<'a> {
                     drop(turn);
                     shared.keeper.wake();
                     self.ticket = self.ticket.and(ticket);
+                }
+                if let Some(mut turn) = namespace.enter() {
+                    turn.state.engine.expect(space.entries);
                 }
                 return Ok(namespace);
             }
@@ -205,6 +240,9 @@ impl<'a> Application<'a> {
     fn pace(&mut self) -> Result<(), Error> {
         let Shared { log, commit, .. } = self.shared;
         let appended = log.appended();
+        if appended.saturating_sub(log.written()) > WRITE_BYTES {
+            log.write_out().map_err(|error| no_room(&error))?;
+        }
         if appended.saturating_sub(log.durable()) > UNSYNCED_BYTES_MAX {
             self.rung = appended;
             return commit.block_until_durable(appended - UNSYNCED_BYTES_MAX / 2);

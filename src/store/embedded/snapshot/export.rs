@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::PIPE_BYTES_MAX;
 use super::outlet::{Closed, Outlet, Told};
 use super::pipe::{Receiver, pipe};
 use crate::engine::{CutId, Rest};
@@ -17,6 +16,9 @@ use crate::store::embedded::shared::Shared;
 use crate::store::{Error, Export, Piece, SnapshotSummary};
 use crate::wal::archive::{Entry, Writer};
 use crate::wal::{Kind, Lsn};
+
+/// Bytes on their way out; what the caller is further behind goes through the disk.
+const PIPE_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of entries shown in one turn: some tens of microseconds, which is what a small call may have
 /// to wait longer because of an export.

@@ -39,9 +39,6 @@ pub(super) use export::export;
 pub use restore::EmbeddedRestore;
 pub(super) use restore::restore;
 
-/// Bytes on their way between a thread and its caller.
-const PIPE_BYTES_MAX: usize = 4 << 20;
-
 /// The exports and restores that are under way.
 #[derive(Default)]
 pub(super) struct Snapshots(Mutex<Vec<Running>>);
@@ -87,6 +84,14 @@ impl Snapshots {
                 tracing::error!("a snapshot panicked");
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Snapshots {
+    /// How many are under way.
+    pub(super) fn running(&self) -> usize {
+        self.0.lock().iter().filter(|one| !one.thread.is_finished()).count()
     }
 }
 

@@ -209,3 +209,103 @@ impl<T> Drop for Receiver<T> {
         self.0.end(|state| state.has_receiver = false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::thread;
+
+    use super::*;
+    use crate::store::embedded::tests::{block_on, waits};
+
+    #[test]
+    fn messages_arrive_in_order_however_far_the_ends_are_apart() {
+        let (sender, receiver) = pipe(10);
+        let thread = thread::spawn(move || {
+            for number in 0..1000 {
+                sender.send_blocking(number, number % 7).unwrap();
+            }
+        });
+        block_on(async {
+            for number in 0..1000 {
+                assert_eq!(receiver.recv().await, Some(number));
+            }
+            assert_eq!(receiver.recv().await, None, "the sender is gone");
+        });
+        thread.join().unwrap();
+
+        let (sender, receiver) = pipe(10);
+        let thread = thread::spawn(move || {
+            let received: Vec<usize> = std::iter::from_fn(|| receiver.recv_blocking()).collect();
+            assert_eq!(received, (0..1000).collect::<Vec<_>>());
+        });
+        block_on(async {
+            for number in 0..1000 {
+                sender.send(number, number % 7).await.unwrap();
+            }
+        });
+        drop(sender);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn no_more_is_queued_than_there_is_room_for_but_one_that_is_larger_by_itself() {
+        let (sender, receiver) = pipe(10);
+        assert_eq!(sender.try_send('a', 100), Ok(()));
+        assert_eq!(sender.try_send('b', 1), Err(Unsent::Full('b')));
+        assert_eq!(receiver.recv_blocking(), Some('a'));
+        for letter in ['c', 'd'] {
+            assert!(sender.has_room(5));
+            assert_eq!(sender.try_send(letter, 5), Ok(()));
+        }
+        assert!(!sender.has_room(1));
+        block_on(async {
+            let mut full = pin!(sender.send('e', 5));
+            assert!(waits(&mut full).await);
+            assert_eq!(receiver.recv_blocking(), Some('c'));
+            assert_eq!(full.await, Ok(()));
+        });
+    }
+
+    #[test]
+    fn who_waits_learns_at_once_that_the_other_is_gone_or_both_are_sent_away() {
+        for is_stopped in [false, true] {
+            let (sender, receiver) = pipe(1);
+            let shared = sender.pipe();
+            sender.send_blocking(1, 1).unwrap();
+            let waiting = thread::spawn(move || sender.send_blocking(2, 1));
+            if is_stopped {
+                shared.stop()
+            } else {
+                drop(receiver)
+            }
+            assert_eq!(waiting.join().unwrap(), Err(Gone));
+
+            let (sender, receiver) = pipe::<u8>(1);
+            let shared = sender.pipe();
+            let waiting = thread::spawn(move || receiver.recv_blocking());
+            if is_stopped {
+                shared.stop()
+            } else {
+                drop(sender)
+            }
+            assert_eq!(waiting.join().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_any_more_is_not_kept() {
+        let (sender, receiver) = pipe(10);
+        let message = Arc::new(());
+        sender.try_send(Arc::clone(&message), 1).unwrap();
+        drop(receiver);
+        assert_eq!(Arc::strong_count(&message), 1);
+        assert!(sender.is_closed());
+        assert_eq!(sender.try_send(message, 1), Err(Unsent::Gone));
+        let (sender, receiver) = pipe(10);
+        sender.try_send(7, 1).unwrap();
+        drop(sender);
+        assert!(receiver.is_closed(), "and yet what is there can be taken");
+        assert_eq!(receiver.recv_blocking(), Some(7));
+    }
+}

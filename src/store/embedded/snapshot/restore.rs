@@ -7,7 +7,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::PIPE_BYTES_MAX;
 use super::apply::Application;
 use super::pipe::{Gone, Receiver, Sender, pipe};
 use super::sorter::{SortError, Sorter};
@@ -19,13 +18,20 @@ use crate::store::{Error, Restore, RestoreOptions, Restored, SnapshotSummary};
 use crate::wal::archive::{self, Item, Reader};
 use crate::wal::{self, Kind, Log};
 
+/// Bytes on their way in: little, so that the memory of one message serves another soon.
+const PIPE_BYTES_MAX: usize = 1 << 20;
+
 /// A restore under way.
 #[derive(Debug)]
 pub struct EmbeddedRestore {
     shared: Arc<Shared>,
     sender: Sender<Upload>,
-    verdict: oneshot::Receiver<Result<(Restored, Ticket), Error>>,
+    /// Until it was heard.
+    verdict: Option<oneshot::Receiver<Verdict>>,
 }
+
+/// What came of a restore, and what its answer must wait for.
+type Verdict = Result<(Restored, Ticket), Error>;
 
 /// What a caller hands over.
 #[derive(Debug)]
@@ -40,18 +46,26 @@ impl Restore for EmbeddedRestore {
         match self.sender.send(Upload::Bytes(bytes), size).await {
             Ok(()) => Ok(()),
             // It takes no more because it has come to a verdict, which can only be a bad one.
-            Err(Gone) => {
-                Err((&mut self.verdict).await.ok().and_then(Result::err).unwrap_or(Error::Stopped))
-            }
+            Err(Gone) => Err(self.verdict().await.err().unwrap_or(Error::Stopped)),
         }
     }
 
-    async fn finish(self) -> Result<Restored, Error> {
+    async fn finish(mut self) -> Result<Restored, Error> {
         // Where this is not taken there is a verdict already.
         let _ = self.sender.send(Upload::End, 0).await;
-        let (restored, ticket) = self.verdict.await.unwrap_or(Err(Error::Stopped))?;
+        let (restored, ticket) = self.verdict().await?;
         self.shared.commit.wait(ticket).await?;
         Ok(restored)
+    }
+}
+
+impl EmbeddedRestore {
+    /// What came of it; who asks again hears no more than that it is over.
+    async fn verdict(&mut self) -> Verdict {
+        match self.verdict.take() {
+            Some(verdict) => verdict.await.unwrap_or(Err(Error::Stopped)),
+            None => Err(Error::Stopped),
+        }
     }
 }
 
@@ -74,15 +88,11 @@ pub(in crate::store::embedded) fn restore(
         }
     };
     shared.snapshots.start(shared, move || stopper.stop(), work)?;
-    Ok(EmbeddedRestore { shared: Arc::clone(shared), sender, verdict })
+    Ok(EmbeddedRestore { shared: Arc::clone(shared), sender, verdict: Some(verdict) })
 }
 
 /// From the first byte to the verdict; none where the caller went away.
-fn run(
-    shared: &Shared,
-    options: &RestoreOptions,
-    receiver: &Receiver<Upload>,
-) -> Option<Result<(Restored, Ticket), Error>> {
+fn run(shared: &Shared, options: &RestoreOptions, receiver: &Receiver<Upload>) -> Option<Verdict> {
     let mut gathering = Gathering::new(options);
     loop {
         match receiver.recv_blocking()? {

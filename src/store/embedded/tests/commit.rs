@@ -32,7 +32,9 @@ impl Home {
 }
 
 /// Whether `future` is still waiting after everything else had its turn.
-pub(super) async fn waits<F: Future>(future: &mut std::pin::Pin<&mut F>) -> bool {
+pub(in crate::store::embedded) async fn waits<F: Future>(
+    future: &mut std::pin::Pin<&mut F>,
+) -> bool {
     for _ in 0..10 {
         let done = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await;
         if done {

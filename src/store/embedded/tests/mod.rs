@@ -1,8 +1,10 @@
 //! The promises of the door, held by this store; and those it alone makes, about its log.
 
 mod commit;
+mod moment;
 mod restart;
 mod runs;
+mod snapshots;
 mod watches;
 
 use std::fs;
@@ -10,6 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+pub(in crate::store::embedded) use commit::waits;
 
 use super::keeper::Rounds;
 use super::{Clock, Config, Embedded};
@@ -108,7 +112,7 @@ impl World for Home {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::store::embedded) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(future)
 }
