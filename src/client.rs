@@ -13,6 +13,14 @@ use crate::wire::v1::namespace_service_client::NamespaceServiceClient;
 /// Largest response that is read: the server sends at most 4 MiB, the rest is for its wrapping.
 const RESPONSE_BYTES_MAX: usize = 5 << 20;
 
+/// What the server may send unread, on a stream and on the connection: enough that a stream of large
+/// messages never waits for word that it may go on.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Least time between two questions whether the server is still there.
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -42,7 +50,8 @@ pub struct Client {
 
 impl Client {
     /// Connects to `server`, `http://HOST:PORT` or `HOST:PORT`. The attempt, and later each call of
-    /// [`Client::request`], may take `timeout`.
+    /// [`Client::request`], may take `timeout`; a server that does not show for that long in the
+    /// middle of a call is taken for gone.
     ///
     /// # Errors
     /// The address is none, or nobody answers there in time.
@@ -60,7 +69,10 @@ impl Client {
         let unreachable = |source| DialError::Unreachable { server: server.to_owned(), source };
         let channel = endpoint
             .connect_timeout(timeout)
-            .timeout(timeout)
+            .http2_keep_alive_interval(timeout.max(KEEPALIVE_MIN))
+            .keep_alive_timeout(timeout.max(KEEPALIVE_MIN))
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .tcp_nodelay(true)
             .connect()
             .await
@@ -68,11 +80,18 @@ impl Client {
         Ok(Client { channel, timeout })
     }
 
-    /// `message` as a request that tells the server how long its answer is waited for.
+    /// `message` as a request that tells the server how long its answer is waited for, and gives up
+    /// then. Calls that stream take as long as they take, and begin without this.
     pub fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
         request
+    }
+
+    /// How long an answer is waited for.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The stub of `KeyValueService`.
