@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::import::Import;
 use super::output::Output;
 use super::policy::SpecFlags;
+use super::snapshot::Snapshot;
 use crate::config::Flags;
 
 /// A durable, multi-tenant, in-memory key-value service over gRPC.
@@ -68,6 +70,11 @@ pub(super) enum Command {
     /// See and change namespaces
     #[command(subcommand, visible_alias = "ns")]
     Namespaces(Namespaces),
+    /// Copy namespaces out of a running server, and back
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Bring the entries of an original log into a running server
+    Import(Import),
     /// Show what the server holds and what it did
     Stats(Stats),
     /// Ask whether the server is well
@@ -333,7 +340,7 @@ pub(super) fn length(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
     pair.ok_or_else(|| "must be KEY=VALUE".to_owned())
 }

@@ -69,7 +69,10 @@ pub const fn of_wal(kind: wal::Kind) -> u8 {
 pub(super) fn of_status(code: Code, reason: Option<ErrorReason>) -> Exit {
     match code {
         Code::Ok => Exit::Done,
-        Code::InvalidArgument => Exit::Usage,
+        Code::InvalidArgument => match reason {
+            Some(ErrorReason::SnapshotCorrupt | ErrorReason::SnapshotUnsupported) => Exit::Damaged,
+            Some(_) | None => Exit::Usage,
+        },
         Code::NotFound
         | Code::AlreadyExists
         | Code::Aborted
@@ -152,6 +155,8 @@ mod tests {
         };
         check(Code::Ok, None, Exit::Done);
         check(Code::InvalidArgument, Some(ErrorReason::KeyInvalid), Exit::Usage);
+        check(Code::InvalidArgument, Some(ErrorReason::SnapshotCorrupt), Exit::Damaged);
+        check(Code::InvalidArgument, Some(ErrorReason::SnapshotUnsupported), Exit::Damaged);
         check(Code::NotFound, Some(ErrorReason::NamespaceNotFound), Exit::No);
         check(Code::AlreadyExists, None, Exit::No);
         check(Code::Aborted, None, Exit::No);

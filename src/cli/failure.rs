@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 use super::exit::{Exit, of_status, of_wal};
 use crate::client::DialError;
 use crate::config::Complaints;
-use crate::wal;
+use crate::wal::{self, archive};
 use crate::wire::v1::ErrorReason;
 
 /// A command that did not do what it was asked to.
@@ -40,6 +40,12 @@ impl Failure {
     /// As [`Failure::new`], with the chain of what caused it.
     pub(super) fn caused(exit: Exit, message: &str, cause: &dyn Error) -> Failure {
         Failure::new(exit, format!("{message}: {}", chain(cause)))
+    }
+
+    /// The same, telling also what had been done by then.
+    pub(super) fn after(mut self, done: &str) -> Failure {
+        write!(self.message, " ({done})").expect("a text grows");
+        self
     }
 
     /// Whoever read the output has gone: nothing is wrong and nothing is left to do.
@@ -152,6 +158,12 @@ impl From<DialError> for Failure {
 impl From<wal::Error> for Failure {
     fn from(error: wal::Error) -> Failure {
         Failure::of_server(of_wal(error.kind()), &error)
+    }
+}
+
+impl From<archive::Error> for Failure {
+    fn from(error: archive::Error) -> Failure {
+        Failure::new(Exit::Damaged, error.to_string())
     }
 }
 

@@ -21,12 +21,14 @@ mod args;
 mod entries;
 mod exit;
 mod failure;
+mod import;
 mod json;
 mod namespaces;
 mod output;
 mod policy;
 mod serve;
 mod server;
+mod snapshot;
 mod wal;
 
 #[cfg(test)]
@@ -86,6 +88,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Set(args) => block_on(entries::set(&session, args)),
         Command::Delete(args) => block_on(entries::delete(&session, args)),
         Command::Namespaces(command) => block_on(namespaces::run(&session, command)),
+        Command::Import(args) => block_on(import::run(&session, args)),
+        Command::Snapshot(command) => block_on(snapshot::run(&session, command)),
         Command::Stats(args) => block_on(server::stats(&session, args)),
         Command::Health(args) => block_on(server::health(&session, args)),
     }
@@ -102,6 +106,17 @@ struct Session {
 impl Session {
     async fn dial(&self) -> Outcome<Client> {
         Ok(Client::dial(&self.server, self.timeout).await?)
+    }
+
+    /// What comes of `answer`, which is not waited for longer than `--timeout`: for the messages of a
+    /// stream, which as a whole takes as long as it takes.
+    async fn within<T>(&self, answer: impl Future<Output = T>) -> Outcome<T> {
+        tokio::time::timeout(self.timeout, answer).await.map_err(|_| self.silent())
+    }
+
+    fn silent(&self) -> Failure {
+        let timeout = humantime::format_duration(self.timeout);
+        Failure::new(Exit::Temporary, format!("the server was silent for {timeout}"))
     }
 }
 
