@@ -29,6 +29,7 @@ mod report;
 mod requests;
 mod results;
 mod servers;
+mod snapshot;
 mod template;
 mod wire;
 
@@ -138,6 +139,11 @@ async fn main() -> Outcome<()> {
         let servers: Vec<_> = all.into_iter().filter(|server| there(*server)).collect();
         million::measure(&programs, &servers, extent.million, extent.restarts, &mut results)
             .await?;
+    }
+
+    if arguments.only.as_ref().is_none_or(|only| plan::SNAPSHOT.contains(only.as_str())) {
+        let (count, until) = (extent.million, extent.until);
+        snapshot::measure(&programs, count, extent.restarts, until, &mut results).await?;
     }
 
     // Loads as short as these say nothing about targets.

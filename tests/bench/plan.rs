@@ -39,8 +39,12 @@ pub(crate) enum Measure {
     Rate,
     /// Resident memory by entry.
     Memory,
-    /// From the start of the process until it is ready.
+    /// From the start of the process until it is ready, or of a restore until it is done.
     Recovery,
+    /// Megabytes (of a million bytes) in a second.
+    Throughput,
+    /// Of 99 in 100 requests, in microseconds.
+    Latency,
 }
 
 impl Measure {
@@ -50,6 +54,8 @@ impl Measure {
             Measure::Rate => "op/s",
             Measure::Memory => "bytes/entry",
             Measure::Recovery => "seconds",
+            Measure::Throughput => "MB/s",
+            Measure::Latency => "p99 us",
         }
     }
 }
@@ -109,6 +115,20 @@ pub(crate) const MILLION: &str = "1 M entries";
 pub(crate) const MILLION_TTL: &str = "1 M entries with TTL";
 pub(crate) const MILLION_BACK: &str = "1 M sets recovered";
 
+/// A million entries as a snapshot: out, and back into an empty server; what it takes to recover the
+/// same; and the traffic beside exports.
+pub(crate) const SNAPSHOT: &str = "Snapshot of 1 M entries";
+pub(crate) const SNAPSHOT_OUT: Name = ("Snapshot of 1 M entries out", Server::Pykv);
+pub(crate) const SNAPSHOT_BACK: Name = ("Snapshot of 1 M entries back", Server::Pykv);
+pub(crate) const SNAPSHOT_BEGUN: Name = ("Snapshot of 1 M entries recovered", Server::Pykv);
+pub(crate) const GOAL: Name = ("Snapshot goal", Server::Pykv);
+pub(crate) const GET_ALONE: Name = ("Get, 1x1, no snapshot", Server::Pykv);
+pub(crate) const GET_BESIDE: Name = ("Get, 1x1, snapshots beside", Server::Pykv);
+pub(crate) const GETS_ALONE: Name = ("Get, 8x4, no snapshot", Server::Pykv);
+pub(crate) const GETS_BESIDE: Name = ("Get, 8x4, snapshots beside", Server::Pykv);
+pub(crate) const SET_ALONE: Name = ("Set SYNC, 8x1, no snapshot", Server::Pykv);
+pub(crate) const SET_BESIDE: Name = ("Set SYNC, 8x1, snapshots beside", Server::Pykv);
+
 /// Every load, over `keys` entries, `large_keys` of them large.
 pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
     use Framing::{Single, Together};
@@ -154,7 +174,7 @@ pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
 /// What is promised, as ratios.
 pub(crate) fn targets() -> Vec<Target> {
     use Bound::{AtLeast, AtMost};
-    use Measure::{Cpu, Memory, Rate, Recovery};
+    use Measure::{Cpu, Latency, Memory, Rate, Recovery, Throughput};
     use Server::{EchoBare, EchoPlain, Etcd, Pykv, Redis, RedisAlways, RedisEverysec};
     let target = |measure, of, to, bound| Target { measure, of: (of, Pykv), to, bound };
     vec![
@@ -174,5 +194,10 @@ pub(crate) fn targets() -> Vec<Target> {
         target(Memory, MILLION, (MILLION, RedisEverysec), AtMost(0.85)),
         target(Memory, MILLION_TTL, (MILLION_TTL, Redis), AtMost(0.5)),
         target(Recovery, MILLION_BACK, (MILLION_BACK, RedisEverysec), AtMost(0.35)),
+        target(Throughput, SNAPSHOT_OUT.0, GOAL, AtLeast(1.0)),
+        target(Recovery, SNAPSHOT_BACK.0, SNAPSHOT_BEGUN, AtMost(1.0)),
+        target(Latency, GET_BESIDE.0, GET_ALONE, AtMost(2.0)),
+        target(Latency, GETS_BESIDE.0, GETS_ALONE, AtMost(2.0)),
+        target(Latency, SET_BESIDE.0, SET_ALONE, AtMost(2.0)),
     ]
 }

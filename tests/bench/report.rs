@@ -95,7 +95,7 @@ fn digits(measure: Measure) -> usize {
     match measure {
         Measure::Cpu | Measure::Recovery => 3,
         Measure::Memory => 1,
-        Measure::Rate => 0,
+        Measure::Rate | Measure::Throughput | Measure::Latency => 0,
     }
 }
 

@@ -65,8 +65,8 @@ impl Results {
         let of = self.all(target.of, target.measure);
         let to = self.all(target.to, target.measure);
         let best = |all: &[f64]| match target.measure {
-            Measure::Rate => all.iter().copied().reduce(f64::max),
-            Measure::Cpu | Measure::Memory | Measure::Recovery => {
+            Measure::Rate | Measure::Throughput => all.iter().copied().reduce(f64::max),
+            Measure::Cpu | Measure::Memory | Measure::Recovery | Measure::Latency => {
                 all.iter().copied().reduce(f64::min)
             }
         };
@@ -92,7 +92,8 @@ impl Results {
         match measure {
             Measure::Cpu => of(|sample| sample.server_cpu),
             Measure::Rate => of(|sample| sample.operations_per_second),
-            Measure::Memory | Measure::Recovery => {
+            Measure::Latency => of(|sample| sample.p99),
+            Measure::Memory | Measure::Recovery | Measure::Throughput => {
                 let known = |(known, kind, _): &&(Name, Measure, Vec<f64>)| {
                     (*known, *kind) == (name, measure)
                 };
