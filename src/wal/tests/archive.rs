@@ -229,119 +229,109 @@ fn first_payload(bytes: &[u8]) -> Vec<u8> {
     bytes[96..96 + length].to_vec()
 }
 
+fn definition_payload(definition: Definition) -> Vec<u8> {
+    first_payload(&written(&[definition], &[]).0)
+}
+
+fn entry_payload(entry: Entry<'_>) -> Vec<u8> {
+    let mut payload = vec![2, 1];
+    entry.encode(&mut payload);
+    payload
+}
+
+fn footer_payload(namespaces: u64, records: u64, entries: u64) -> Vec<u8> {
+    let mut payload = vec![3];
+    [namespaces, records, entries].iter().for_each(|n| payload.extend(n.to_le_bytes()));
+    payload
+}
+
+/// `payload` after a change.
+fn changed(mut payload: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    change(&mut payload);
+    payload
+}
+
+fn check_nonsense(what: &str, mut payloads: Vec<Vec<u8>>) {
+    payloads.push(footer_payload(1, 2, 1));
+    for chunk in [100, usize::MAX] {
+        let error = read(&forged(&payloads), chunk).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{what}: {error}");
+    }
+}
+
 #[test]
-fn sound_checksums_do_not_make_nonsense_acceptable() {
-    let definition = |definition: Definition| first_payload(&written(&[definition], &[]).0);
-    let space = spaces()[1].clone();
-    let defined = definition(space.clone());
-    let entry = |entry: Entry<'_>| {
-        let mut payload = vec![2, 1];
-        entry.encode(&mut payload);
-        payload
-    };
+fn sound_checksums_do_not_make_an_entry_acceptable() {
+    let defined = definition_payload(spaces()[1].clone());
     let good = entries()[0].1;
-    let footer = |namespaces: u64, records: u64, entries: u64| {
-        let mut payload = vec![3];
-        [namespaces, records, entries].iter().for_each(|n| payload.extend(n.to_le_bytes()));
-        payload
-    };
-    let whole = [defined.clone(), entry(good), footer(1, 2, 1)];
+    let footer = footer_payload(1, 2, 1);
+    let whole = [defined.clone(), entry_payload(good), footer];
     assert!(read(&forged(&whole), 1000).is_ok(), "the forgery itself is right");
 
     let long = "k".repeat(KEY_BYTES_MAX + 1);
     let huge = vec![0; VALUE_BYTES_HARD_MAX + 1];
-    let with = |change: &dyn Fn(&mut Definition)| {
+    let check = |what: &str, payload| check_nonsense(what, vec![defined.clone(), payload]);
+    check("an empty key", entry_payload(Entry { key: "", ..good }));
+    check("a key too long", entry_payload(Entry { key: &long, ..good }));
+    check("a value too large", entry_payload(Entry { value: &huge, ..good }));
+    let good = || entry_payload(good);
+    check(
+        "a key that is no text",
+        changed(good(), |payload| {
+            let at = payload.len() - 2;
+            payload[at] = 0xff;
+        }),
+    );
+    check("unknown flags", changed(good(), |payload| payload[2] |= 2));
+    check("an entry cut short", changed(good(), |payload| payload.truncate(payload.len() - 1)));
+    check("no entry at all", vec![2, 1]);
+    check("namespace 0", changed(good(), |payload| payload[1] = 0));
+    check("namespace 2", changed(good(), |payload| payload[1] = 2));
+}
+
+#[test]
+fn sound_checksums_do_not_make_an_order_or_a_definition_acceptable() {
+    let space = spaces()[1].clone();
+    let defined = definition_payload(space.clone());
+    let entry = entry_payload(entries()[0].1);
+    let footer = footer_payload;
+    let check = check_nonsense;
+    check("a namespace that was not defined", vec![entry.clone()]);
+    check("a definition behind an entry", vec![defined.clone(), entry.clone(), defined.clone()]);
+    check("a name twice", vec![defined.clone(), changed(defined.clone(), |p| p[1] = 2)]);
+    check("a number twice", vec![defined.clone(), defined.clone()]);
+    check("more behind a definition", vec![changed(defined.clone(), |p| p.push(0))]);
+    check("a footer that counts wrong", vec![defined.clone(), entry.clone(), footer(1, 2, 2)]);
+    check("a footer that is longer", vec![changed(footer(0, 0, 0), |p| p.push(0))]);
+    check("something behind the footer", vec![footer(0, 0, 0), footer(0, 1, 0)]);
+    check("an unknown kind", vec![vec![9]]);
+    check("an empty payload", vec![vec![]]);
+    check("a record longer than any", vec![vec![0; RECORD_BYTES_MAX + 1]]);
+    let with = |change: fn(&mut Definition)| {
         let mut space = space.clone();
         change(&mut space);
-        definition(space)
+        vec![definition_payload(space)]
     };
-    let nonsense: Vec<(&str, Vec<Vec<u8>>)> = vec![
-        ("an empty key", vec![defined.clone(), entry(Entry { key: "", ..good })]),
-        ("a key too long", vec![defined.clone(), entry(Entry { key: &long, ..good })]),
-        ("a value too large", vec![defined.clone(), entry(Entry { value: &huge, ..good })]),
-        (
-            "a key that is no text",
-            vec![defined.clone(), {
-                let mut payload = entry(good);
-                let at = payload.len() - 2;
-                payload[at] = 0xff;
-                payload
-            }],
-        ),
-        (
-            "unknown flags",
-            vec![defined.clone(), {
-                let mut payload = entry(good);
-                payload[2] |= 2;
-                payload
-            }],
-        ),
-        (
-            "an entry cut short",
-            vec![defined.clone(), {
-                let mut payload = entry(good);
-                payload.pop();
-                payload
-            }],
-        ),
-        ("no entry at all", vec![defined.clone(), vec![2, 1]]),
-        ("an unknown namespace", vec![entry(good)]),
-        (
-            "namespace 0",
-            vec![defined.clone(), {
-                let mut p = entry(good);
-                p[1] = 0;
-                p
-            }],
-        ),
-        ("a definition behind an entry", vec![defined.clone(), entry(good), defined.clone()]),
-        (
-            "a name twice",
-            vec![defined.clone(), {
-                let mut p = defined.clone();
-                p[1] = 2;
-                p
-            }],
-        ),
-        ("a number twice", vec![defined.clone(), defined.clone()]),
-        ("more behind a definition", vec![[defined.clone(), vec![0]].concat()]),
-        ("a footer that counts wrong", vec![defined.clone(), entry(good), footer(1, 2, 2)]),
-        ("a footer that is longer", vec![[footer(0, 0, 0), vec![0]].concat()]),
-        ("something behind the footer", vec![footer(0, 0, 0), footer(0, 1, 0)]),
-        ("an unknown kind", vec![vec![9]]),
-        ("an empty payload", vec![vec![]]),
-        ("a record longer than any", vec![vec![0; RECORD_BYTES_MAX + 1]]),
-        ("a long description", vec![with(&|space| space.description = "x".repeat(1025))]),
-        (
-            "too many labels",
-            vec![with(&|space| {
-                space.labels = (0..33).map(|n| (n.to_string(), String::new())).collect();
-            })],
-        ),
-        (
-            "a label without a key",
-            vec![with(&|space| {
-                space.labels.insert(String::new(), String::new());
-            })],
-        ),
-        (
-            "a limit above the hard one",
-            vec![with(&|space| {
-                space.policy.value_bytes_max = u32::try_from(VALUE_BYTES_HARD_MAX + 1).ok();
-            })],
-        ),
-    ];
-    for (what, payloads) in nonsense {
-        let mut whole = payloads;
-        whole.push(footer(1, 2, 1));
-        for chunk in [100, usize::MAX] {
-            let error = read(&forged(&whole), chunk).unwrap_err();
-            assert!(matches!(error, Error::Damaged { .. }), "{what}: {error}");
-            assert_ne!(error.to_string(), "", "{what}");
-        }
-    }
+    check("a long description", with(|space| space.description = "x".repeat(1025)));
+    check(
+        "too many labels",
+        with(|space| {
+            space.labels = (0..33).map(|n| (n.to_string(), String::new())).collect();
+        }),
+    );
+    check(
+        "a label without a key",
+        with(|space| {
+            space.labels.insert(String::new(), String::new());
+        }),
+    );
+    check(
+        "a limit above the hard one",
+        with(|space| {
+            space.policy.value_bytes_max = u32::try_from(VALUE_BYTES_HARD_MAX + 1).ok();
+        }),
+    );
     let name = NamespaceName::parse("other").unwrap();
-    let two = [space.clone(), Definition { name, ..space }];
+    let two = [space.clone(), Definition { name, ..space.clone() }];
     assert!(read(&written(&two, &[]).0, 9).is_ok());
 }
 
