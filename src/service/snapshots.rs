@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use tokio::task::yield_now;
 use tokio_stream::Stream;
 use tonic::{Code, Response, Status, Streaming};
 
@@ -55,6 +56,9 @@ impl Snapshots {
                 match piece {
                     Ok(Piece::Bytes(chunk)) => {
                         yield Ok(wire::ExportSnapshotResponse { chunk, summary: None });
+                        // One piece for one turn of the worker: small calls on other connections
+                        // wait for that one, not for as much as a window takes.
+                        yield_now().await;
                     }
                     Ok(Piece::End(summary)) => {
                         let summary = Some(convert::snapshot_summary(summary));

@@ -32,9 +32,9 @@ pub trait Restore: Send + 'static {
     fn finish(self) -> impl Future<Output = Result<Restored, Error>> + Send;
 }
 
-/// Most bytes of one [`Piece`]: a fraction of a millisecond of whoever hands it on, so that it holds
-/// up nobody.
-pub const PIECE_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of one [`Piece`]: some tens of microseconds of whoever hands it on, so that it holds up
+/// nobody.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// Something of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]

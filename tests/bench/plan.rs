@@ -122,12 +122,12 @@ pub(crate) const SNAPSHOT_OUT: Name = ("Snapshot of 1 M entries out", Server::Py
 pub(crate) const SNAPSHOT_BACK: Name = ("Snapshot of 1 M entries back", Server::Pykv);
 pub(crate) const SNAPSHOT_BEGUN: Name = ("Snapshot of 1 M entries recovered", Server::Pykv);
 pub(crate) const GOAL: Name = ("Snapshot goal", Server::Pykv);
-pub(crate) const GET_ALONE: Name = ("Get, 1x1, no snapshot", Server::Pykv);
-pub(crate) const GET_BESIDE: Name = ("Get, 1x1, snapshots beside", Server::Pykv);
-pub(crate) const GETS_ALONE: Name = ("Get, 8x4, no snapshot", Server::Pykv);
-pub(crate) const GETS_BESIDE: Name = ("Get, 8x4, snapshots beside", Server::Pykv);
-pub(crate) const SET_ALONE: Name = ("Set SYNC, 8x1, no snapshot", Server::Pykv);
-pub(crate) const SET_BESIDE: Name = ("Set SYNC, 8x1, snapshots beside", Server::Pykv);
+pub(crate) const GET_ALONE: Name = ("Get 1x1, no Snapshot", Server::Pykv);
+pub(crate) const GET_BESIDE: Name = ("Get 1x1, Snapshots beside", Server::Pykv);
+pub(crate) const GETS_ALONE: Name = ("Get 8x4, no Snapshot", Server::Pykv);
+pub(crate) const GETS_BESIDE: Name = ("Get 8x4, Snapshots beside", Server::Pykv);
+pub(crate) const SET_ALONE: Name = ("Set SYNC 8x1, no Snapshot", Server::Pykv);
+pub(crate) const SET_BESIDE: Name = ("Set SYNC 8x1, Snapshots beside", Server::Pykv);
 
 /// Every load, over `keys` entries, `large_keys` of them large.
 pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {

@@ -17,7 +17,7 @@ use super::plan::{
     SET_BESIDE, SNAPSHOT_BACK, SNAPSHOT_BEGUN, SNAPSHOT_OUT, SYNC,
 };
 use super::process::Process;
-use super::requests::{BATCH, VALUE_BYTES, pykv_requests};
+use super::requests::{VALUE_BYTES, pykv_requests};
 use super::results::Results;
 use super::servers::{Programs, Server};
 use super::template::Keys;
@@ -72,9 +72,10 @@ pub(crate) async fn measure(
 async fn fill(process: &Process, count: u64) -> Outcome<()> {
     once(process, &pykv_requests::create(ASYNC, Durability::Async, false)).await?;
     once(process, &pykv_requests::create(SYNC, Durability::Sync, false)).await?;
-    let shape = Shape { connections: 1, outstanding: 8 };
-    let requests = Until::Answered(count / u64::from(BATCH));
-    run(process, &pykv_requests::batch_write(ASYNC), shape, requests).await.map(drop)
+    // One by one, as the other million: that is the log which is recovered.
+    let shape = Shape { connections: 1, outstanding: 256 };
+    let set = pykv_requests::set(ASYNC, VALUE_BYTES);
+    run(process, &set, shape, Until::Answered(count)).await.map(drop)
 }
 
 /// A load, by its name without and with exports beside it.

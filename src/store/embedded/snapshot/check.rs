@@ -47,8 +47,9 @@ impl Shared {
         let mut homes: Vec<Option<Home>> =
             spaces.iter().map(|space| Some(self.home(space.as_ref()?, options.mode))).collect();
         let wants_count = options.mode == RestoreMode::SkipExisting && options.validate_only;
+        let needed = needed(&homes);
         let is_open = |(space, home): (&Space, &Home)| {
-            home.kept.keys > 0 && (wants_count || self.quota(space, home).is_some())
+            home.kept.keys > 0 && (wants_count || self.quota(space, home, needed).is_some())
         };
         for (space, home) in pairs(spaces, &homes) {
             check_sizes(space, &home.rules).map_err(|refusal| refused(space, refusal))?;
@@ -61,8 +62,9 @@ impl Shared {
                 .collect();
             self.look_closer(sorter, spaces, &is_open, &mut homes, options.mode)?;
         }
+        let needed = self::needed(&homes);
         for (space, home) in pairs(spaces, &homes) {
-            if let Some(refusal) = self.quota(space, home) {
+            if let Some(refusal) = self.quota(space, home, needed) {
                 return Err(refused(space, refusal));
             }
         }
@@ -93,8 +95,9 @@ impl Shared {
         Home { rules, kept, cleared_bytes, is_missing: false, growth }
     }
 
-    /// Why `space` would not fit; a namespace that evicts makes room by itself.
-    fn quota(&self, space: &Space, home: &Home) -> Option<Refusal> {
+    /// Why `space` would not fit, where all of them together need so many more bytes. A namespace
+    /// that evicts makes room by itself.
+    fn quota(&self, space: &Space, home: &Home, needed: u64) -> Option<Refusal> {
         if home.rules.eviction == Eviction::Lru {
             return None;
         }
@@ -107,7 +110,6 @@ impl Shared {
         exceeds(Quota::Keys, home.rules.keys_max, keys)
             .or_else(|| exceeds(Quota::Bytes, home.rules.bytes_max, bytes))
             .or_else(|| {
-                let needed = growth.bytes.saturating_sub(home.cleared_bytes);
                 let is_short = needed > self.obtainable(&space.target, bytes);
                 is_short.then_some(Refusal::MemoryExhausted)
             })
@@ -187,6 +189,12 @@ impl Shared {
             Err(error) => Err(no_room(&error)),
         }
     }
+}
+
+/// Bytes by which the namespaces that do not evict will grow.
+fn needed(homes: &[Option<Home>]) -> u64 {
+    let keeps = homes.iter().flatten().filter(|home| home.rules.eviction == Eviction::None);
+    keeps.map(|home| home.growth.bytes.saturating_sub(home.cleared_bytes)).sum()
 }
 
 /// Keys of one namespace, to be looked up together, with what their entries will be charged.

@@ -25,7 +25,7 @@ const PIPE_BYTES_MAX: usize = 4 << 20;
 const SLICE_BYTES: usize = 32 << 10;
 
 /// Bytes gathered before they are sent on.
-const GATHERED_BYTES: usize = 128 << 10;
+const GATHERED_BYTES: usize = 64 << 10;
 
 /// So often, in slices, what was saved in namespaces that are still to be walked is fetched: some
 /// megabytes of walking, in which little can pile up.
