@@ -9,7 +9,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
-use crate::store::{Error, Quota, Refusal};
+use crate::store::{Error, Quota, Refusal, SnapshotError, WatchError};
 use crate::wire::v1::ErrorReason;
 
 /// The domain of every `google.rpc.ErrorInfo` this server sends.
@@ -140,19 +140,6 @@ pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
                 .with("limit", limit)
                 .with_quota("server")
         }
-        Error::WatchHistoryLost { oldest } => {
-            new(Code::OutOfRange, ErrorReason::WatchHistoryLost).with("oldest_version", oldest.0)
-        }
-        Error::VersionInFuture { version } => {
-            new(Code::OutOfRange, ErrorReason::VersionInFuture).with("version", version.0)
-        }
-        Error::WatchLagging { last } => {
-            let failure = new(Code::ResourceExhausted, ErrorReason::WatchLagging);
-            match last {
-                Some(last) => failure.with("last_version", last.0),
-                None => failure,
-            }
-        }
         Error::RateLimited { retry_after } => {
             new(Code::ResourceExhausted, ErrorReason::RateLimited)
                 .with("namespace", namespace)
@@ -175,32 +162,62 @@ pub(super) fn of_error(error: &Error, namespace: &str) -> Failure {
         }
         // UNKNOWN, because clients repeat what is UNAVAILABLE.
         Error::OutcomeUnknown => new(Code::Unknown, ErrorReason::OutcomeUnknown),
-        Error::SnapshotDamaged { offset, .. } => {
-            new(Code::InvalidArgument, ErrorReason::SnapshotCorrupt).with("offset", offset)
-        }
-        Error::SnapshotNewer { found, .. } => {
-            new(Code::InvalidArgument, ErrorReason::SnapshotUnsupported)
-                .with("format_version", found)
-        }
-        Error::NotInSnapshot(names) => {
-            let first = names.first().map_or("", String::as_str);
-            new(Code::NotFound, ErrorReason::NamespaceNotFound)
-                .with("namespace", first)
-                .with_resource(first)
-        }
-        Error::RenamesCollide(collisions) => of_collisions(text, collisions),
-        Error::RestoreRefused { namespace, refusal } => {
-            Failure { message: text, ..of_refusal(*refusal, namespace) }
-                .with("namespace", namespace)
-        }
-        Error::RestoreCutShort { restored, cause } => {
-            Failure { message: text, ..of_error(cause, namespace) }.with("restored_count", restored)
-        }
+        Error::Watch(error) => of_watch(*error),
+        Error::Snapshot(error) => of_snapshot(error, namespace),
         Error::StartingUp { progress } => new(Code::Unavailable, ErrorReason::StartingUp)
             .with("progress", format!("{progress:.2}"))
             .with_retry(RESTART_DELAY),
         Error::Stopped => {
             new(Code::Unavailable, ErrorReason::ShuttingDown).with_retry(RESTART_DELAY)
+        }
+    }
+}
+
+/// What it becomes that a watch cannot begin or go on.
+fn of_watch(error: WatchError) -> Failure {
+    let new = |code, reason| Failure::new(code, reason, error.to_string());
+    match error {
+        WatchError::HistoryLost { oldest } => {
+            new(Code::OutOfRange, ErrorReason::WatchHistoryLost).with("oldest_version", oldest.0)
+        }
+        WatchError::VersionInFuture { version } => {
+            new(Code::OutOfRange, ErrorReason::VersionInFuture).with("version", version.0)
+        }
+        WatchError::Lagging { last } => {
+            let failure = new(Code::ResourceExhausted, ErrorReason::WatchLagging);
+            match last {
+                Some(last) => failure.with("last_version", last.0),
+                None => failure,
+            }
+        }
+    }
+}
+
+/// What it becomes that a snapshot cannot be restored.
+fn of_snapshot(error: &SnapshotError, namespace: &str) -> Failure {
+    let text = error.to_string();
+    let new = |code, reason| Failure::new(code, reason, text.clone());
+    match error {
+        SnapshotError::Damaged { offset, .. } => {
+            new(Code::InvalidArgument, ErrorReason::SnapshotCorrupt).with("offset", offset)
+        }
+        SnapshotError::Newer { found, .. } => {
+            new(Code::InvalidArgument, ErrorReason::SnapshotUnsupported)
+                .with("format_version", found)
+        }
+        SnapshotError::NotInside(names) => {
+            let first = names.first().map_or("", String::as_str);
+            new(Code::NotFound, ErrorReason::NamespaceNotFound)
+                .with("namespace", first)
+                .with_resource(first)
+        }
+        SnapshotError::RenamesCollide(collisions) => of_collisions(text, collisions),
+        SnapshotError::Refused { namespace, refusal } => {
+            Failure { message: text, ..of_refusal(*refusal, namespace) }
+                .with("namespace", namespace)
+        }
+        SnapshotError::CutShort { restored, cause } => {
+            Failure { message: text, ..of_error(cause, namespace) }.with("restored_count", restored)
         }
     }
 }

@@ -38,24 +38,6 @@ pub enum Error {
         /// Most there may be.
         limit: usize,
     },
-    /// What happened after the version to begin after is not known any more.
-    #[error("changes are only known after version {}", oldest.0)]
-    WatchHistoryLost {
-        /// The oldest version to begin after.
-        oldest: Version,
-    },
-    /// The version to begin after is not one of this namespace yet.
-    #[error("the namespace has not reached version {}", version.0)]
-    VersionInFuture {
-        /// As asked for.
-        version: Version,
-    },
-    /// The watcher took so long that what comes next is not known any more.
-    #[error("the reader of this watch is too slow: what comes next is not kept any more")]
-    WatchLagging {
-        /// The last version up to which it was told everything; `None`: there is none.
-        last: Option<Version>,
-    },
     /// More operations in a second than the policy allows.
     #[error("the namespace's rate limit is reached")]
     RateLimited {
@@ -86,44 +68,12 @@ pub enum Error {
     /// The log failed while the write was under way.
     #[error("the log failed while the write was under way: it may or may not have happened")]
     OutcomeUnknown,
-    /// A file is not a snapshot, or not a whole one. Nothing was changed.
-    #[error("the snapshot is damaged at offset {offset}: {expected}")]
-    SnapshotDamaged {
-        /// Where, in bytes of the file.
-        offset: u64,
-        /// What was expected there.
-        expected: String,
-    },
-    /// A later server has written it. Nothing was changed.
-    #[error("the snapshot has format {found}, this server reads up to {supported}")]
-    SnapshotNewer {
-        /// The format it has.
-        found: u32,
-        /// The newest that can be read.
-        supported: u32,
-    },
-    /// Names were asked for that are not in the snapshot. Nothing was changed.
-    #[error("the snapshot has no namespace {}", quoted(.0))]
-    NotInSnapshot(Vec<String>),
-    /// Several namespaces of a snapshot would become one. Nothing was changed.
-    #[error("several namespaces of the snapshot would become one")]
-    RenamesCollide(Vec<(String, Vec<String>)>),
-    /// A namespace would refuse an entry of a snapshot.
-    #[error("namespace {namespace:?}: {refusal}")]
-    RestoreRefused {
-        /// Where it would go.
-        namespace: String,
-        /// Why not.
-        refusal: Refusal,
-    },
-    /// A restore ended in the middle; repeating it does no harm.
-    #[error("the restore ended after {restored} entries, and may be repeated: {cause}")]
-    RestoreCutShort {
-        /// Entries that were written.
-        restored: u64,
-        /// Why it ended.
-        cause: Box<Error>,
-    },
+    /// A watch cannot begin, or cannot go on.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// A snapshot cannot be restored.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The log is being replayed.
     #[error("the log is being replayed")]
     StartingUp {
@@ -133,6 +83,72 @@ pub enum Error {
     /// The store is closing or closed; nothing was executed.
     #[error("the server is shutting down")]
     Stopped,
+}
+
+/// Why a watch cannot begin or go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// What happened after the version to begin after is not known any more.
+    #[error("changes are only known after version {}", oldest.0)]
+    HistoryLost {
+        /// The oldest version to begin after.
+        oldest: Version,
+    },
+    /// The version to begin after is not one of this namespace yet.
+    #[error("the namespace has not reached version {}", version.0)]
+    VersionInFuture {
+        /// As asked for.
+        version: Version,
+    },
+    /// The watcher took so long that what comes next is not known any more.
+    #[error("the reader of this watch is too slow: what comes next is not kept any more")]
+    Lagging {
+        /// The last version up to which it was told everything; `None`: there is none.
+        last: Option<Version>,
+    },
+}
+
+/// Why a snapshot cannot be restored.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SnapshotError {
+    /// A file is not a snapshot, or not a whole one. Nothing was changed.
+    #[error("the snapshot is damaged at offset {offset}: {expected}")]
+    Damaged {
+        /// Where, in bytes of the file.
+        offset: u64,
+        /// What was expected there.
+        expected: String,
+    },
+    /// A later server has written it. Nothing was changed.
+    #[error("the snapshot has format {found}, this server reads up to {supported}")]
+    Newer {
+        /// The format it has.
+        found: u32,
+        /// The newest that can be read.
+        supported: u32,
+    },
+    /// Names were asked for that are not in the snapshot. Nothing was changed.
+    #[error("the snapshot has no namespace {}", quoted(.0))]
+    NotInside(Vec<String>),
+    /// Several namespaces of a snapshot would become one. Nothing was changed.
+    #[error("several namespaces of the snapshot would become one")]
+    RenamesCollide(Vec<(String, Vec<String>)>),
+    /// A namespace would refuse an entry of a snapshot.
+    #[error("namespace {namespace:?}: {refusal}")]
+    Refused {
+        /// Where it would go.
+        namespace: String,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// A restore ended in the middle; repeating it does no harm.
+    #[error("the restore ended after {restored} entries, and may be repeated: {cause}")]
+    CutShort {
+        /// Entries that were written.
+        restored: u64,
+        /// Why it ended.
+        cause: Box<Error>,
+    },
 }
 
 /// Names for a sentence: the first few of them.

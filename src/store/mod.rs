@@ -30,7 +30,7 @@ pub use crate::engine::{
     Command, Condition, Entry, Expiration, Found, Outcome, Quota, Reading, Refusal, Scan, Seen,
     View,
 };
-pub use error::Error;
+pub use error::{Error, SnapshotError, WatchError};
 pub use info::{
     Capabilities, Compacted, LogInfo, NamespaceInfo, NamespaceSpec, NamespaceStats, Page, Settings,
     StoreStats, Usage,
@@ -135,7 +135,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Begins to watch; a namespace that does not exist yet, but may be made by a first write, is
     /// waited for.
     ///
-    /// Errors: [`Error::WatchHistoryLost`], [`Error::VersionInFuture`].
+    /// Errors: [`WatchError::HistoryLost`], [`WatchError::VersionInFuture`].
     fn watch(
         &self,
         namespace: &NamespaceName,

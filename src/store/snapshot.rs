@@ -28,7 +28,7 @@ pub trait Restore: Send + 'static {
     /// Says that the file is complete, and answers when what it holds is there, as safe as each
     /// namespace asks.
     ///
-    /// Errors: [`Error::RestoreCutShort`] where something was changed, any other where nothing was.
+    /// Errors: [`SnapshotError::CutShort`](super::SnapshotError::CutShort) where something was changed, any other where nothing was.
     fn finish(self) -> impl Future<Output = Result<Restored, Error>> + Send;
 }
 

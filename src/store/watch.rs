@@ -141,7 +141,7 @@ pub trait Watching: Send + 'static {
     /// What comes next; waits until there is something. May be given up at any time without losing
     /// anything.
     ///
-    /// Errors end the watch: [`Error::WatchLagging`] when this was called too rarely,
+    /// Errors end the watch: [`WatchError::Lagging`](super::WatchError::Lagging) when this was called too rarely,
     /// [`Error::NamespaceNotFound`] when the namespace was dropped, and what a read may meet.
     fn next(&mut self) -> impl Future<Output = Result<Delivery, Error>> + Send;
 

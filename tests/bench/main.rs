@@ -141,7 +141,7 @@ async fn main() -> Outcome<()> {
             .await?;
     }
 
-    if arguments.only.as_ref().is_none_or(|only| plan::SNAPSHOT.contains(only.as_str())) {
+    if wanted(plan::SNAPSHOT) {
         let (count, until) = (extent.million, extent.until);
         snapshot::measure(&programs, count, extent.restarts, until, &mut results).await?;
     }

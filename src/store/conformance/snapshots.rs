@@ -10,7 +10,8 @@ use crate::model::{
 };
 use crate::store::{
     Command, Entry, Error, Expiration, Export, NamespaceInfo, NamespaceSpec, Piece, Quota, Refusal,
-    Restore, RestoreMode, RestoreOptions, Restored, Settings, SnapshotSummary, Store, View,
+    Restore, RestoreMode, RestoreOptions, Restored, Settings, SnapshotError, SnapshotSummary,
+    Store, View,
 };
 
 /// Takes a copy out, whole.
@@ -231,13 +232,19 @@ pub(crate) async fn names_that_do_not_fit_the_file_change_nothing(world: &impl W
     let missing =
         RestoreOptions { namespaces: [space("a"), space("x"), space("y")].into(), ..options(mode) };
     let error = restore(store, missing, &file).await.unwrap_err();
-    assert_eq!(error, Error::NotInSnapshot(vec!["x".to_owned(), "y".to_owned()]));
+    assert_eq!(
+        error,
+        Error::Snapshot(SnapshotError::NotInside(vec!["x".to_owned(), "y".to_owned()]))
+    );
     let error = restore(store, renamed(mode, &[("z", "a2")]), &file).await.unwrap_err();
-    assert_eq!(error, Error::NotInSnapshot(vec!["z".to_owned()]));
+    assert_eq!(error, Error::Snapshot(SnapshotError::NotInside(vec!["z".to_owned()])));
     let collision = renamed(mode, &[("a", "b"), ("c", "b")]);
     let error = restore(store, collision, &file).await.unwrap_err();
     let sources = ["a", "b", "c"].map(str::to_owned).to_vec();
-    assert_eq!(error, Error::RenamesCollide(vec![("b".to_owned(), sources)]));
+    assert_eq!(
+        error,
+        Error::Snapshot(SnapshotError::RenamesCollide(vec![("b".to_owned(), sources)]))
+    );
     assert_eq!(store.namespaces("", None, 100).await.unwrap(), before);
     let swap = renamed(mode, &[("a", "b"), ("b", "a")]);
     restore(store, swap, &file).await.unwrap();
@@ -282,7 +289,10 @@ pub(crate) async fn a_namespace_that_would_refuse_refuses_before_anything_change
         let before = store.namespaces("", None, 100).await.unwrap();
         for mode in [RestoreMode::Overwrite, RestoreMode::SkipExisting] {
             let error = restore(store, renamed(mode, &[("n", name)]), &file).await.unwrap_err();
-            assert_eq!(error, Error::RestoreRefused { namespace: name.to_owned(), refusal });
+            assert_eq!(
+                error,
+                Error::Snapshot(SnapshotError::Refused { namespace: name.to_owned(), refusal })
+            );
             assert_eq!(store.namespaces("", None, 100).await.unwrap(), before, "{name}");
         }
     }
@@ -346,13 +356,19 @@ pub(crate) async fn a_damaged_file_changes_nothing(world: &impl World) {
         flipped[at] ^= 1;
         for damaged in [&flipped[..], &file[..at]] {
             let error = restore(store, options(RestoreMode::Replace), damaged).await.unwrap_err();
-            assert!(matches!(error, Error::SnapshotDamaged { .. }), "{error:?} at {at}");
+            assert!(
+                matches!(error, Error::Snapshot(SnapshotError::Damaged { .. })),
+                "{error:?} at {at}"
+            );
         }
     }
     let longer = [&file[..], b"x"].concat();
     let error = restore(store, options(RestoreMode::Replace), &longer).await.unwrap_err();
     let expected = "expected the end of the file".to_owned();
-    assert_eq!(error, Error::SnapshotDamaged { offset: file.len() as u64, expected });
+    assert_eq!(
+        error,
+        Error::Snapshot(SnapshotError::Damaged { offset: file.len() as u64, expected })
+    );
     let after = (store.namespaces("", None, 100).await.unwrap(), contents(store, "n").await);
     assert_eq!(after, before);
 }

@@ -4,7 +4,7 @@ use super::{World, add, delete, make, many_in, one, one_in, set, set_for, set_if
 use crate::model::{Bound, Policy, Version};
 use crate::store::{
     Batch, Command, Condition, Delivery, Error, Event, EventKind, Expiration, Filter, Start, Store,
-    Values, View, WatchOrder, Watching,
+    Values, View, WatchError, WatchOrder, Watching,
 };
 
 /// What ends the reading of a watch in a test: it is written last.
@@ -267,10 +267,10 @@ pub(crate) async fn a_watch_from_a_version_still_to_come_is_refused(world: &impl
     one(store, set("a", "")).await;
     let next = version(store).await.next();
     let refused = store.watch(&space("default"), order(Start::After(next))).await.err();
-    assert_eq!(refused, Some(Error::VersionInFuture { version: next }));
+    assert_eq!(refused, Some(Error::Watch(WatchError::VersionInFuture { version: next })));
     let elsewhere = order(Start::After(Version(1)));
     let refused = store.watch(&space("elsewhere"), elsewhere).await.err();
-    assert_eq!(refused, Some(Error::VersionInFuture { version: Version(1) }));
+    assert_eq!(refused, Some(Error::Watch(WatchError::VersionInFuture { version: Version(1) })));
     let mut settings = store.settings();
     settings.auto_create_namespaces = false;
     store.apply_settings(settings);

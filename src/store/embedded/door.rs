@@ -1,13 +1,14 @@
 //! The verbs of the door, by turns and tickets.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::task::yield_now;
 
 use super::Embedded;
 use super::commit::Ticket;
+use super::deletion::Deletion;
 use super::namespace::{Namespace, Turn};
+use super::reach::{defined, in_turn, nothing, ordered, told, with_existing};
 use super::run;
 use super::shared::Shared;
 use super::snapshot::{self, EmbeddedExport, EmbeddedRestore};
@@ -17,16 +18,13 @@ use crate::engine::Engine;
 use crate::model::{Key, Keys, NamespaceName};
 use crate::store::{
     Answer, Batch, Capabilities, Command, Compacted, Entry, Error, Found, NamespaceInfo,
-    NamespaceSpec, NamespaceStats, Outcome, Page, Reading, Refusal, RestoreOptions, Scan, Settings,
-    Step, Store, StoreStats, View, WatchOrder, Written,
+    NamespaceSpec, NamespaceStats, Outcome, Page, Refusal, RestoreOptions, Scan, Settings, Step,
+    Store, StoreStats, View, WatchOrder, Written,
 };
 
 /// Bytes charged for an entry besides its key and value, and for the text of a counter.
 const ENTRY_BYTES: usize = 64;
 const COUNTER_BYTES: usize = 24;
-
-/// Entries that one slice of a deletion by prefix removes; well below a millisecond.
-const DELETE_SLICE: usize = 256;
 
 impl Store for Embedded {
     type Watching = Watcher;
@@ -150,7 +148,7 @@ impl Store for Embedded {
         if let Err(error) = in_turn(shared, namespace, |turn| turn.admit(1)) {
             return Err(told(shared, error).await);
         }
-        let mut deletion = Deletion { prefix, after: None, deleted: 0, ticket: Ticket::Now };
+        let mut deletion = Deletion::new(prefix);
         let mut slice = |turn: &mut Turn<'_>| {
             if turn.index() { deletion.slice(shared, turn) } else { Ok(true) }
         };
@@ -348,95 +346,12 @@ impl Embedded {
     }
 }
 
-/// Takes a turn in the namespace of this name; `None` if there is none, which a read takes for an
-/// empty one.
-fn in_turn<T>(
-    shared: &Shared,
-    name: &NamespaceName,
-    mut act: impl FnMut(&mut Turn<'_>) -> Result<T, Error>,
-) -> Result<Option<T>, Error> {
-    loop {
-        let Some(namespace) = shared.find(name)? else { return Ok(None) };
-        // One that was dropped since it was found has left the registry by now.
-        if let Some(mut turn) = namespace.enter() {
-            return act(&mut turn).map(Some);
-        }
-        std::thread::yield_now();
-    }
-}
-
-/// The same for one that must exist.
-fn with_existing<T>(
-    shared: &Shared,
-    name: &NamespaceName,
-    act: impl FnOnce(&mut Turn<'_>) -> T,
-) -> Result<T, Error> {
-    let namespace = shared.existing(name)?;
-    let turn = namespace.enter();
-    let missing = || Error::NamespaceNotFound(name.as_str().to_owned());
-    turn.map(|mut turn| act(&mut turn)).ok_or_else(missing)
-}
-
-/// Takes a turn that needs the order of keys, once the namespace has it.
-async fn ordered<T>(
-    shared: &Arc<Shared>,
-    name: &NamespaceName,
-    act: impl Fn(&mut Turn<'_>) -> T,
-) -> Result<Option<T>, Error> {
-    let mut is_admitted = false;
-    loop {
-        let step = |turn: &mut Turn<'_>| {
-            if !std::mem::replace(&mut is_admitted, true) {
-                turn.admit(1)?;
-            }
-            Ok(turn.index().then(|| act(turn)))
-        };
-        match in_turn(shared, name, step) {
-            Ok(Some(None)) => yield_now().await,
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(told(shared, error).await),
-        }
-    }
-}
-
 /// Why nothing was changed: a command of an atomic batch was refused.
 pub(super) fn refused_for(atomic: bool, outcomes: &[Result<Outcome, Refusal>]) -> Option<Error> {
     let mut outcomes = outcomes.iter().enumerate().filter(|_| atomic);
     outcomes.find_map(|(index, outcome)| {
         Some(Error::Refused { index, refusal: *outcome.as_ref().err()? })
     })
-}
-
-/// What an answer must wait for that tells which namespaces there are, and how they are defined.
-pub(super) fn defined(shared: &Shared) -> Ticket {
-    Ticket::Durable(shared.registry.changed.load(Ordering::Acquire))
-}
-
-/// `answer`, which says that there is no namespace, once a power failure cannot make one of it.
-async fn nothing<T>(shared: &Arc<Shared>, answer: T) -> Result<T, Error> {
-    shared.commit.wait_read(defined(shared)).await?;
-    Ok(answer)
-}
-
-/// `error`, once a power failure cannot belie what it tells of namespaces.
-async fn told(shared: &Arc<Shared>, error: Error) -> Error {
-    match tells_of_namespaces(&error) {
-        true => shared.commit.wait_read(defined(shared)).await.err().unwrap_or(error),
-        false => error,
-    }
-}
-
-/// Whether an error tells which namespaces there are, or how they are defined.
-pub(super) fn tells_of_namespaces(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::NamespaceNotFound(_)
-            | Error::NamespaceExists(_)
-            | Error::NamespaceNotEmpty(_)
-            | Error::EtagMismatch
-            | Error::TooManyNamespaces { .. }
-    )
 }
 
 /// Takes the turn of a batch, after making its namespace and room for it if need be.
@@ -484,35 +399,4 @@ pub(super) fn growth(commands: &[Command]) -> u64 {
         Command::Delete { .. } | Command::Touch { .. } | Command::Check { .. } => 0,
     };
     commands.iter().map(bytes).sum::<usize>() as u64
-}
-
-/// A deletion by prefix under way.
-struct Deletion<'p> {
-    prefix: &'p str,
-    /// The last key looked at: what is written behind it meanwhile may stay, so that it ends.
-    after: Option<String>,
-    deleted: u64,
-    ticket: Ticket,
-}
-
-impl Deletion<'_> {
-    /// Deletes some entries; returns whether there are more.
-    fn slice(&mut self, shared: &Shared, turn: &mut Turn<'_>) -> Result<bool, Error> {
-        let scan = Scan {
-            prefix: self.prefix.to_owned(),
-            start_after: self.after.take(),
-            entries_max: DELETE_SLICE,
-            bytes_max: usize::MAX,
-            view: View::Key,
-            reading: Reading::Use,
-        };
-        let (found, more, _) = turn.scan(shared, &scan);
-        self.after = found.last().map(|(key, _)| key.as_str().to_owned());
-        let delete = |key| Command::Delete { key, condition: None, return_previous: false };
-        let commands: Vec<_> = found.into_iter().map(|(key, _)| delete(key)).collect();
-        let ruled = turn.rule(shared, &commands, false)?;
-        self.deleted += commands.len() as u64;
-        self.ticket = self.ticket.and(ruled.ticket);
-        Ok(more)
-    }
 }

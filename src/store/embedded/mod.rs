@@ -4,8 +4,10 @@
 //! A namespace is an actor without a thread: whoever brings a command takes a *turn* under its lock
 //! (`turn`), in which the engine rules, the log takes the facts and the engine applies them. The
 //! caller then waits, outside the lock, until the facts are as safe as the namespace asks
-//! (`commit`). [`keeper`] sweeps, relieves and triggers; [`compaction`] writes the log anew beside
-//! the traffic; [`loading`] brings back what the log remembers; [`budget`] shares out the memory.
+//! (`commit`). The verbs are in `door`; those of a pipeline come together in one turn (`run`). What a
+//! turn has changed is remembered for those who [`watch`]. [`keeper`] sweeps, relieves and triggers;
+//! [`compaction`] writes the log anew beside the traffic, a [`snapshot`] leaves or comes in beside it;
+//! [`loading`] brings back what the log remembers; [`budget`] shares out the memory.
 //!
 //! # Why
 //! Sending a command to a thread of the store's own would cost more than the command. A lock per
@@ -24,10 +26,12 @@ mod budget;
 mod clock;
 mod commit;
 mod compaction;
+mod deletion;
 mod door;
 mod keeper;
 mod loading;
 mod namespace;
+mod reach;
 mod registry;
 mod run;
 mod shared;

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::commit::Ticket;
-use super::door::{defined, growth, refused_for, tells_of_namespaces};
+use super::door::{growth, refused_for};
 use super::namespace::{Namespace, Turn};
+use super::reach::{defined, tells_of_namespaces};
 use super::shared::Shared;
 use crate::engine::{Command, Engine, Outcome, Refusal};
 use crate::model::NamespaceName;

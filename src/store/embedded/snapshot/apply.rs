@@ -14,7 +14,7 @@ use crate::model::{Change, Eviction, Mutation, UnixMillis, Version};
 use crate::store::embedded::commit::Ticket;
 use crate::store::embedded::namespace::{Namespace, Turn};
 use crate::store::embedded::shared::Shared;
-use crate::store::{Error, NamespaceSpec, RestoreMode};
+use crate::store::{Error, NamespaceSpec, RestoreMode, SnapshotError};
 use crate::wal::Lsn;
 use crate::wal::archive::Entry;
 
@@ -117,13 +117,13 @@ impl<'a> Application<'a> {
 
     /// Applies everything that `sorter` holds.
     ///
-    /// Errors: [`Error::RestoreCutShort`] once something was changed.
+    /// Errors: [`SnapshotError::CutShort`] once something was changed.
     pub(super) fn run(mut self, sorter: &mut Sorter) -> Result<(Tally, Ticket), Error> {
         match self.apply(sorter) {
             Ok(()) => Ok((self.tally, self.ticket)),
             Err(cause) if self.is_begun => {
                 let (restored, cause) = (self.tally.restored, Box::new(cause));
-                Err(Error::RestoreCutShort { restored, cause })
+                Err(Error::Snapshot(SnapshotError::CutShort { restored, cause }))
             }
             Err(error) => Err(error),
         }

@@ -7,7 +7,7 @@ use super::sorter::Sorter;
 use crate::engine::{Engine, Quota, Refusal, Usage};
 use crate::model::{Durability, Eviction, NamespaceName, Rules};
 use crate::store::embedded::shared::Shared;
-use crate::store::{Error, RestoreMode, RestoreOptions};
+use crate::store::{Error, RestoreMode, RestoreOptions, SnapshotError};
 use crate::wal::archive::Entry;
 
 /// Keys looked up in one turn; below a tenth of a millisecond.
@@ -224,5 +224,5 @@ fn check_sizes(space: &Space, rules: &Rules) -> Result<(), Refusal> {
 }
 
 pub(super) fn refused(space: &Space, refusal: Refusal) -> Error {
-    Error::RestoreRefused { namespace: space.target.as_str().to_owned(), refusal }
+    Error::Snapshot(SnapshotError::Refused { namespace: space.target.as_str().to_owned(), refusal })
 }

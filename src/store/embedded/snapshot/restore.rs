@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::model::{Definition, NamespaceName, UnixMillis};
 use crate::store::embedded::commit::Ticket;
 use crate::store::embedded::shared::Shared;
-use crate::store::{Error, Restore, RestoreOptions, Restored, SnapshotSummary};
+use crate::store::{Error, Restore, RestoreOptions, Restored, SnapshotError, SnapshotSummary};
 use crate::wal::archive::{self, Item, Reader};
 use crate::wal::{self, Kind, Log};
 
@@ -223,7 +223,7 @@ impl<'o> Gathering<'o> {
         let Heap { missing, spaces, sorter, expired, .. } = self.heap;
         if !missing.is_empty() {
             let names = missing.iter().map(|name| name.as_str().to_owned()).collect();
-            return Err(Error::NotInSnapshot(names));
+            return Err(Error::Snapshot(SnapshotError::NotInside(names)));
         }
         let gathered = Gathered { summary, spaces, sorter, expired };
         let mut sources: BTreeMap<&NamespaceName, Vec<String>> = BTreeMap::new();
@@ -236,9 +236,9 @@ impl<'o> Gathering<'o> {
             let collision = |(target, sources): (&NamespaceName, &Vec<_>)| {
                 (target.to_string(), sources.clone())
             };
-            return Err(Error::RenamesCollide(
+            return Err(Error::Snapshot(SnapshotError::RenamesCollide(
                 sources.iter().map(|(t, s)| collision((t, s))).collect(),
-            ));
+            )));
         }
         Ok(gathered)
     }
@@ -290,9 +290,11 @@ impl From<archive::Error> for Error {
     fn from(error: archive::Error) -> Error {
         match error {
             archive::Error::Damaged { offset, wrong } => {
-                Error::SnapshotDamaged { offset, expected: wrong.to_string() }
+                Error::Snapshot(SnapshotError::Damaged { offset, expected: wrong.to_string() })
             }
-            archive::Error::Newer { found, supported } => Error::SnapshotNewer { found, supported },
+            archive::Error::Newer { found, supported } => {
+                Error::Snapshot(SnapshotError::Newer { found, supported })
+            }
         }
     }
 }

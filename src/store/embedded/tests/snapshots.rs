@@ -13,7 +13,7 @@ use crate::store::conformance::snapshots::{contents, export, options, restore};
 use crate::store::conformance::{World, make, many_in, one_in, set, space};
 use crate::store::{
     Batch, Error, Export, NamespaceSpec, Piece, Restore, RestoreMode, RestoreOptions, Settings,
-    Store,
+    SnapshotError, Store,
 };
 use crate::wal::archive::{Item, Reader};
 
@@ -280,7 +280,10 @@ fn a_store_without_memory_for_it_refuses_before_anything_changes() {
         one_in(small.store(), "own", set("k", &value)).await;
         let error = restore(small.store(), options(RestoreMode::Replace), &file).await.unwrap_err();
         let full = crate::store::Refusal::MemoryExhausted;
-        assert_eq!(error, Error::RestoreRefused { namespace: "n".to_owned(), refusal: full });
+        assert_eq!(
+            error,
+            Error::Snapshot(SnapshotError::Refused { namespace: "n".to_owned(), refusal: full })
+        );
         assert_eq!(small.store().namespaces("", None, 9).await.unwrap().len(), 2);
         // One that evicts takes as much as there is room for.
         let evict = |spec: &mut NamespaceSpec| spec.policy.eviction = None;

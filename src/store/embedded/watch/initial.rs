@@ -15,7 +15,7 @@ use crate::engine::{Reading, Scan, View};
 use crate::model::Version;
 use crate::store::embedded::namespace::Turn;
 use crate::store::embedded::shared::Shared;
-use crate::store::{Error, Event, EventKind, Filter, Values};
+use crate::store::{Error, Event, EventKind, Filter, Values, WatchError};
 
 /// Entries and bytes of one slice; a fraction of a millisecond.
 const SLICE_ENTRIES: usize = 256;
@@ -151,7 +151,7 @@ impl Initial {
     ///
     /// Errors: more happened than is kept, so nobody can say any more what was not written.
     fn look_at_writes(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
-        let lagging = Error::WatchLagging { last: None };
+        let lagging = Error::Watch(WatchError::Lagging { last: None });
         if self.seat.outbox.end().is_some_and(|end| matches!(end, End::Full(_))) {
             return Err(lagging);
         }

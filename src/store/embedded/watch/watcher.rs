@@ -12,7 +12,9 @@ use crate::model::{NamespaceName, Version};
 use crate::store::embedded::commit::Ticket;
 use crate::store::embedded::namespace::{Namespace, Turn};
 use crate::store::embedded::shared::Shared;
-use crate::store::{Delivery, Error, Event, Filter, Start, Values, WatchOrder, Watching};
+use crate::store::{
+    Delivery, Error, Event, Filter, Start, Values, WatchError, WatchOrder, Watching,
+};
 
 /// Bytes of one delivery, about; a turn is delivered whole, however large.
 const DELIVERY_BYTES: usize = 256 << 10;
@@ -88,7 +90,7 @@ impl Watcher {
             Some(namespace) => watcher.begin(&namespace, start)?,
             None => match start {
                 Start::After(version) if version > Version(0) => {
-                    return Err(Error::VersionInFuture { version });
+                    return Err(Error::Watch(WatchError::VersionInFuture { version }));
                 }
                 Start::After(_) | Start::Now | Start::Entries => {}
             },
@@ -104,13 +106,13 @@ impl Watcher {
         let cursor = match start {
             Start::Now | Start::Entries => last,
             Start::After(version) if version > last => {
-                return Err(Error::VersionInFuture { version });
+                return Err(Error::Watch(WatchError::VersionInFuture { version }));
             }
             Start::After(version) => {
                 turn.state
                     .history
                     .check(version)
-                    .map_err(|oldest| Error::WatchHistoryLost { oldest })?;
+                    .map_err(|oldest| Error::Watch(WatchError::HistoryLost { oldest }))?;
                 version
             }
         };
@@ -213,7 +215,7 @@ impl Watcher {
     async fn catch_up(&mut self) -> Result<Option<Delivery>, Error> {
         let Phase::Behind(place) = &self.phase else { return Ok(None) };
         let cursor = place.cursor;
-        let lagging = || Error::WatchLagging { last: Some(cursor) };
+        let lagging = || Error::Watch(WatchError::Lagging { last: Some(cursor) });
         let (slice, seat) = {
             let mut turn = place.namespace.enter().ok_or_else(|| self.gone())?;
             let slice = turn.state.history.after(cursor, TURNS_AT_ONCE);

@@ -3,7 +3,7 @@
 use crate::model::{Durability, Policy, Version};
 use crate::store::conformance::{make, one_in, set, space};
 use crate::store::embedded::tests::{Home, block_on};
-use crate::store::{Error, Filter, Start, Store, Values, WatchOrder};
+use crate::store::{Error, Filter, Start, Store, Values, WatchError, WatchOrder};
 
 async fn resumed(home: &Home, version: Version) -> Result<(), Error> {
     let order = WatchOrder {
@@ -34,13 +34,19 @@ fn a_version_that_a_power_failure_took_is_no_place_to_go_on_from() {
         let behind = version(&left).await;
         assert!(behind > told);
         assert_eq!(resumed(&left, kept).await, Ok(()));
-        assert_eq!(resumed(&left, told).await, Err(Error::WatchHistoryLost { oldest: behind }));
+        assert_eq!(
+            resumed(&left, told).await,
+            Err(Error::Watch(WatchError::HistoryLost { oldest: behind }))
+        );
         assert_eq!(resumed(&left, behind).await, Ok(()));
         one_in(&left.store, "n", set("a", "3")).await;
         // The same after another start.
         let again = left.restarted();
         assert_eq!(resumed(&again, kept).await, Ok(()));
-        assert_eq!(resumed(&again, told).await, Err(Error::WatchHistoryLost { oldest: behind }));
+        assert_eq!(
+            resumed(&again, told).await,
+            Err(Error::Watch(WatchError::HistoryLost { oldest: behind }))
+        );
         assert_eq!(resumed(&again, behind).await, Ok(()));
     });
 }
@@ -56,7 +62,10 @@ fn what_is_not_logged_is_not_gone_on_from() {
         assert_eq!(resumed(&home, told).await, Ok(()));
         let home = home.restarted();
         let oldest = version(&home).await;
-        assert_eq!(resumed(&home, told).await, Err(Error::WatchHistoryLost { oldest }));
+        assert_eq!(
+            resumed(&home, told).await,
+            Err(Error::Watch(WatchError::HistoryLost { oldest }))
+        );
         assert_eq!(resumed(&home, oldest).await, Ok(()));
     });
 }

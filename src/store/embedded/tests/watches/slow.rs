@@ -4,7 +4,7 @@ use crate::model::{Durability, Policy, Version};
 use crate::store::conformance::{key, make, many_in, set, space};
 use crate::store::embedded::Watcher;
 use crate::store::embedded::tests::{Home, block_on};
-use crate::store::{Error, Filter, Start, Store, Values, WatchOrder, Watching};
+use crate::store::{Error, Filter, Start, Store, Values, WatchError, WatchOrder, Watching};
 
 async fn home(watch_history_events: u32) -> Home {
     let home = Home::new();
@@ -79,7 +79,7 @@ fn who_reads_too_late_is_told_so_and_nobody_else() {
         write(&home, "a", 1).await;
         let first = read(&mut late, 1).await[0];
         write(&home, "a", 2_000).await;
-        assert_eq!(late.next().await, Err(Error::WatchLagging { last: Some(first) }));
+        assert_eq!(late.next().await, Err(Error::Watch(WatchError::Lagging { last: Some(first) })));
         write(&home, "end", 1).await;
         assert_eq!(read(&mut quiet, 1).await.len(), 1);
     });

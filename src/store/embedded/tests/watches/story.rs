@@ -15,7 +15,7 @@ use crate::store::embedded::tests::{Home, NOW, copy_dir, settings};
 use crate::store::embedded::{Clock, Config, Embedded, Watcher};
 use crate::store::{
     Batch, Command, Condition, Delivery, Error, EventKind, Expiration, Filter, Start, Store,
-    Values, View, WatchOrder, Watching,
+    Values, View, WatchError, WatchOrder, Watching,
 };
 use crate::wal;
 
@@ -217,7 +217,7 @@ impl Story {
                 self.counts.resumed += u64::from(matches!(start, Start::After(_)));
                 self.sessions.push(session);
             }
-            Err(Error::WatchHistoryLost { .. }) => {
+            Err(Error::Watch(WatchError::HistoryLost { .. })) => {
                 self.read_log();
                 let Start::After(version) = start else { panic!("only history can be lost") };
                 assert!(
@@ -291,7 +291,7 @@ impl Story {
     fn take(&mut self, session: &mut Session, delivery: Result<Delivery, Error>) {
         let delivery = match delivery {
             Ok(delivery) => delivery,
-            Err(Error::WatchLagging { last }) => {
+            Err(Error::Watch(WatchError::Lagging { last })) => {
                 self.read_log();
                 let last = last.unwrap_or(session.through);
                 // Those who watch are kept a thousand events, whatever the policy says.
