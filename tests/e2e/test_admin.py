@@ -211,14 +211,10 @@ def test_a_change_is_kept_across_restarts_only_when_asked(data_dir):
 @pytest.mark.parametrize(
     "method",
     [
-        lambda c: next(c.kv.ScanEntries(pb.ScanEntriesRequest(namespace="default"))),
-        lambda c: next(c.kv.Pipeline(iter([pb.PipelineRequest(id=1)]))),
-        lambda c: next(c.admin.ExportSnapshot(pb.ExportSnapshotRequest())),
-        lambda c: c.admin.RestoreSnapshot(iter([pb.RestoreSnapshotRequest(chunk=b"x")])),
         lambda c: c.admin.ListLoggedOperations(pb.ListLoggedOperationsRequest()),
         lambda c: c.namespaces.ListHotKeys(pb.ListHotKeysRequest(namespace="default")),
     ],
-    ids=["Scan", "Pipeline", "Export", "Restore", "LoggedOperations", "HotKeys"],
+    ids=["LoggedOperations", "HotKeys"],
 )
 def test_a_method_that_is_not_there_says_so(client, method):
     with refused("UNIMPLEMENTED", "UNSUPPORTED") as caught:

@@ -1,9 +1,9 @@
 //! Snapshots that leave and come back: each on a thread of its own, with a [`pipe`] to its caller.
 //!
 //! # How it works
-//! An [`export`] takes all turns of its namespaces at once, places a cut in each engine and lets go;
+//! An [`mod@export`] takes all turns of its namespaces at once, places a cut in each engine and lets go;
 //! then it walks, slice by slice, and never waits for its caller: what he does not take goes through
-//! an [`outlet`] into a file without a name. A [`restore`] gathers what arrives, sorted by the order of
+//! an [`outlet`] into a file without a name. A [`mod@restore`] gathers what arrives, sorted by the order of
 //! writes (`sorter`), and only when the file has proved whole checks what could stand against it
 //! (`check`) and applies it (`apply`), a turn at a time.
 //!
