@@ -1,4 +1,5 @@
-//! A closed loop: so many connections, each with so many requests under way, all in one thread.
+//! A closed loop: so many connections, each with so many requests under way, all in one thread; as
+//! fast as it goes, or paced.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, sleep};
 
 use super::Outcome;
 use super::process::{Cpu, Process};
@@ -35,6 +36,15 @@ pub(crate) struct Work {
 pub(crate) struct Shape {
     pub(crate) connections: usize,
     pub(crate) outstanding: usize,
+    /// With one: as many requests again so long after the last ones, if those were answered by then.
+    pub(crate) pace: Option<Duration>,
+}
+
+impl Shape {
+    /// As fast as it goes.
+    pub(crate) fn of(connections: usize, outstanding: usize) -> Shape {
+        Shape { connections, outstanding, pace: None }
+    }
 }
 
 /// When to stop.
@@ -84,6 +94,17 @@ pub(crate) async fn run(
     shape: Shape,
     until: Until,
 ) -> Outcome<Sample> {
+    run_at(process.address, process.pid(), work, shape, until).await
+}
+
+/// The same, for a server that somebody else has started.
+pub(crate) async fn run_at(
+    address: SocketAddr,
+    pid: u32,
+    work: &Work,
+    shape: Shape,
+    until: Until,
+) -> Outcome<Sample> {
     let requests_max = match until {
         Until::Elapsed { .. } => u64::MAX,
         Until::Answered(count) => {
@@ -91,7 +112,6 @@ pub(crate) async fn run(
             count
         }
     };
-    let pid = process.pid();
     let tally = Rc::new(Tally::default());
     let mut connections = JoinSet::new();
     let tasks = LocalSet::new();
@@ -99,12 +119,12 @@ pub(crate) async fn run(
         let seed = u64::try_from(number).unwrap_or(1).wrapping_mul(SEED);
         let conversation = Conversation {
             work: work.clone(),
-            outstanding: shape.outstanding,
+            shape,
             draw: Draw::new(work.keys, seed),
             requests_left: requests_max,
             tally: Rc::clone(&tally),
         };
-        connections.spawn_local_on(conversation.hold(process.address), &tasks);
+        connections.spawn_local_on(conversation.hold(address), &tasks);
     }
     let clock = async {
         let Until::Elapsed { warm_up, window } = until else {
@@ -132,14 +152,19 @@ pub(crate) async fn run(
 
 /// Asks one thing of a server.
 pub(crate) async fn once(process: &Process, work: &Work) -> Outcome<Sample> {
-    let shape = Shape { connections: 1, outstanding: 1 };
-    run(process, work, shape, Until::Answered(1)).await
+    run(process, work, Shape::of(1, 1), Until::Answered(1)).await
+}
+
+fn interval(pace: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// One connection and what it still has to say.
 struct Conversation {
     work: Work,
-    outstanding: usize,
+    shape: Shape,
     draw: Draw,
     requests_left: u64,
     tally: Rc<Tally>,
@@ -153,7 +178,11 @@ impl Conversation {
         let (mut input, mut output) = (Vec::with_capacity(BUFFER_BYTES), Vec::new());
         let mut done = Vec::new();
         let mut wire = Wire::open(&self.work.dialect, &mut output);
+        let mut ticks = self.shape.pace.map(interval);
         loop {
+            if let (0, Some(ticks)) = (wire.in_flight(), &mut ticks) {
+                ticks.tick().await;
+            }
             self.ask(&mut wire, &mut output);
             if !output.is_empty() {
                 socket.write_all(&output).await?;
@@ -174,7 +203,7 @@ impl Conversation {
     fn ask(&mut self, wire: &mut Wire, output: &mut Vec<u8>) {
         let template = &self.work.template;
         let now = Instant::now();
-        while wire.in_flight() < self.outstanding
+        while wire.in_flight() < self.shape.outstanding
             && self.requests_left > 0
             && !self.tally.over.get()
             && wire.may_send(template.len())

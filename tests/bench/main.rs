@@ -19,6 +19,7 @@
 //! # Not here
 //! Whether answers are right: the tests.
 
+mod company;
 mod grpc;
 mod load;
 mod million;
@@ -31,10 +32,13 @@ mod results;
 mod servers;
 mod snapshot;
 mod template;
+mod tenants;
+mod watches;
 mod wire;
 
 use std::error::Error;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +46,7 @@ use clap::Parser;
 use pykv::wire::v1::Durability;
 use tempfile::TempDir;
 
+use company::Role;
 use load::{SEED, Shape, Until, Work, once, run};
 use plan::{ASYNC, Cell, LARGE, LARGE_VALUE_BYTES, MEMORY, SYNC};
 use process::Process;
@@ -72,6 +77,12 @@ struct Arguments {
     /// Measure this build of our own server, to compare one with another
     #[arg(long, value_name = "FILE")]
     pykv: Option<PathBuf>,
+    /// Be the company of what another process measures
+    #[arg(long, hide = true, requires = "of")]
+    company: Option<Role>,
+    /// The server of that
+    #[arg(long, hide = true)]
+    of: Option<SocketAddr>,
     /// Cargo says this to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -85,6 +96,16 @@ struct Extent {
     until: Until,
     million: u64,
     restarts: usize,
+}
+
+impl Extent {
+    /// For loads that are paced, and so bring few figures in a second.
+    fn long(&self) -> Until {
+        match self.until {
+            Until::Elapsed { warm_up, window } => Until::Elapsed { warm_up, window: window * 4 },
+            Until::Answered(count) => Until::Answered(count),
+        }
+    }
 }
 
 const FULL: Extent = Extent {
@@ -114,6 +135,9 @@ const QUICK: Extent = Extent {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
+    if let (Some(role), Some(address)) = (arguments.company, arguments.of) {
+        return company::work(role, address).await;
+    }
     let extent = if arguments.quick { QUICK } else { FULL };
     let rounds = arguments.rounds.unwrap_or(extent.rounds);
     let default = if arguments.quick { "release" } else { "dist" };
@@ -144,6 +168,13 @@ async fn main() -> Outcome<()> {
     if wanted(plan::SNAPSHOT) {
         let (count, until) = (extent.million, extent.until);
         snapshot::measure(&programs, count, extent.restarts, until, &mut results).await?;
+    }
+
+    if wanted(plan::TENANTS) {
+        tenants::measure(&programs, extent.keys, rounds, extent.long(), &mut results).await?;
+    }
+    if wanted(plan::WATCHES) {
+        watches::measure(&programs, rounds, extent.long(), &mut results).await?;
     }
 
     // Loads as short as these say nothing about targets.
@@ -198,7 +229,7 @@ async fn measure(
 async fn fill(server: Server, process: &Process, extent: &Extent) -> Outcome<()> {
     let batches = extent.keys / u64::from(BATCH);
     let write = async |work: Work, outstanding, requests| {
-        let shape = Shape { connections: 1, outstanding };
+        let shape = Shape::of(1, outstanding);
         run(process, &work, shape, Until::Answered(requests)).await.map(drop)
     };
     match server {

@@ -83,7 +83,7 @@ impl Filling {
         }
         let before = process.resident_bytes()?;
         let requests = count / u64::from(self.set.operations);
-        let shape = Shape { connections: 1, outstanding: self.outstanding };
+        let shape = Shape::of(1, self.outstanding);
         run(&process, &self.set, shape, Until::Answered(requests)).await?;
         tokio::time::sleep(SETTLE).await;
         let grown = process.resident_bytes()?.saturating_sub(before);

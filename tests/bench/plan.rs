@@ -45,6 +45,8 @@ pub(crate) enum Measure {
     Throughput,
     /// Of 99 in 100 requests, in microseconds.
     Latency,
+    /// Resident memory of the server, in megabytes (of a million bytes).
+    Resident,
 }
 
 impl Measure {
@@ -56,6 +58,7 @@ impl Measure {
             Measure::Recovery => "seconds",
             Measure::Throughput => "MB/s",
             Measure::Latency => "p99 us",
+            Measure::Resident => "MB resident",
         }
     }
 }
@@ -129,11 +132,28 @@ pub(crate) const GETS_BESIDE: Name = ("Get 8x4, Snapshots beside", Server::Pykv)
 pub(crate) const SET_ALONE: Name = ("Set SYNC 8x1, no Snapshot", Server::Pykv);
 pub(crate) const SET_BESIDE: Name = ("Set SYNC 8x1, Snapshots beside", Server::Pykv);
 
+/// A tenant that asks for little, alone and beside one that asks for all it can get.
+pub(crate) const TENANTS: &str = "Two tenants";
+pub(crate) const QUIET_GET_ALONE: Name = ("Two tenants: 4,000 Gets a second, alone", Server::Pykv);
+pub(crate) const QUIET_GET_BESIDE: Name =
+    ("Two tenants: the same beside a noisy one", Server::Pykv);
+pub(crate) const QUIET_SET_ALONE: Name = ("Two tenants: 4,000 Sets SYNC, alone", Server::Pykv);
+pub(crate) const QUIET_SET_BESIDE: Name = ("Two tenants: these beside a noisy one", Server::Pykv);
+
+/// Writers with nobody watching and with a thousand watches, and what the server needs for these.
+pub(crate) const WATCHES: &str = "1,000 watches";
+pub(crate) const UNWATCHED: Name = ("10,000 Sets MEMORY a second, no watches", Server::Pykv);
+pub(crate) const WATCHED_SETS: Name = ("10,000 Sets MEMORY a second, 1,000 watches", Server::Pykv);
+pub(crate) const UNWATCHED_SYNC: Name = ("10,000 Sets SYNC a second, no watches", Server::Pykv);
+pub(crate) const WATCHED_SYNC: Name = ("10,000 Sets SYNC a second, 1,000 watches", Server::Pykv);
+pub(crate) const WATCHES_BEGUN: Name = ("1,000 watches, in the first round", Server::Pykv);
+pub(crate) const WATCHES_ENDED: Name = ("1,000 watches, in the last round", Server::Pykv);
+
 /// Every load, over `keys` entries, `large_keys` of them large.
 pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
     use Framing::{Single, Together};
     use Server::{EchoBare, EchoPlain, Etcd, Memcached, Pykv, Redis, RedisAlways};
-    let shape = |connections, outstanding| Shape { connections, outstanding };
+    let shape = Shape::of;
     let (one, many, wide, deep) = (shape(1, 32), shape(32, 1), shape(1, 8), shape(1, 256));
     let get = || pykv_requests::get(SYNC, VALUE_BYTES);
     let set = |namespace| pykv_requests::set(namespace, VALUE_BYTES);
@@ -174,7 +194,7 @@ pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
 /// What is promised, as ratios.
 pub(crate) fn targets() -> Vec<Target> {
     use Bound::{AtLeast, AtMost};
-    use Measure::{Cpu, Latency, Memory, Rate, Recovery, Throughput};
+    use Measure::{Cpu, Latency, Memory, Rate, Recovery, Resident, Throughput};
     use Server::{EchoBare, EchoPlain, Etcd, Pykv, Redis, RedisAlways, RedisEverysec};
     let target = |measure, of, to, bound| Target { measure, of: (of, Pykv), to, bound };
     vec![
@@ -199,5 +219,10 @@ pub(crate) fn targets() -> Vec<Target> {
         target(Latency, GET_BESIDE.0, GET_ALONE, AtMost(2.0)),
         target(Latency, GETS_BESIDE.0, GETS_ALONE, AtMost(2.0)),
         target(Latency, SET_BESIDE.0, SET_ALONE, AtMost(2.0)),
+        target(Latency, QUIET_GET_BESIDE.0, QUIET_GET_ALONE, AtMost(2.0)),
+        target(Latency, QUIET_SET_BESIDE.0, QUIET_SET_ALONE, AtMost(2.0)),
+        target(Latency, WATCHED_SETS.0, UNWATCHED, AtMost(1.5)),
+        target(Latency, WATCHED_SYNC.0, UNWATCHED_SYNC, AtMost(1.5)),
+        target(Resident, WATCHES_ENDED.0, WATCHES_BEGUN, AtMost(1.02)),
     ]
 }

@@ -94,7 +94,7 @@ fn title(target: &Target) -> String {
 fn digits(measure: Measure) -> usize {
     match measure {
         Measure::Cpu | Measure::Recovery => 3,
-        Measure::Memory => 1,
+        Measure::Memory | Measure::Resident => 1,
         Measure::Rate | Measure::Throughput | Measure::Latency => 0,
     }
 }

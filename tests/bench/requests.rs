@@ -2,11 +2,12 @@
 
 use prost::Message;
 use pykv::wire::v1::lifetime::Length;
+use pykv::wire::v1::limit::Bound;
 use pykv::wire::v1::pipeline_request::Request;
 use pykv::wire::v1::write_operation::Operation;
 use pykv::wire::v1::{
     BatchGetRequest, BatchWriteRequest, CreateNamespaceRequest, Durability, EntryView, GetRequest,
-    Lifetime, Namespace, NamespacePolicy, PipelineRequest, SetRequest, WriteOperation,
+    Lifetime, Limit, Namespace, NamespacePolicy, PipelineRequest, SetRequest, WriteOperation,
 };
 
 use super::load::Work;
@@ -47,6 +48,14 @@ impl Work {
         Work { keys, ..self }
     }
 
+    /// The same where an answer without values is a good one too.
+    pub(crate) fn may_miss(mut self) -> Work {
+        if let Dialect::Grpc { reply_bytes_min, .. } = &mut self.dialect {
+            *reply_bytes_min = PREFIX_BYTES;
+        }
+        self
+    }
+
     fn batch(self) -> Work {
         Work { operations: BATCH, ..self }
     }
@@ -59,11 +68,19 @@ pub(crate) mod pykv_requests {
     /// Creates a namespace.
     pub(crate) fn create(name: &str, durability: Durability, expires: bool) -> Work {
         let length = Length::Ttl(prost_types::Duration { seconds: TTL_SECONDS, nanos: 0 });
-        let policy = NamespacePolicy {
-            durability: durability.into(),
-            default_ttl: expires.then_some(Lifetime { length: Some(length) }),
-            ..NamespacePolicy::default()
-        };
+        let default_ttl = expires.then_some(Lifetime { length: Some(length) });
+        let durability = durability.into();
+        create_with(name, NamespacePolicy { durability, default_ttl, ..Default::default() })
+    }
+
+    /// Creates a namespace that keeps no more than `keys_max` keys.
+    pub(crate) fn create_small(name: &str, durability: Durability, keys_max: u64) -> Work {
+        let bound = i64::try_from(keys_max).ok().map(Bound::Maximum);
+        let (durability, max_keys) = (durability.into(), Some(Limit { bound }));
+        create_with(name, NamespacePolicy { durability, max_keys, ..Default::default() })
+    }
+
+    fn create_with(name: &str, policy: NamespacePolicy) -> Work {
         let namespace =
             Namespace { name: name.to_owned(), policy: Some(policy), ..Namespace::default() };
         let request = CreateNamespaceRequest { namespace: Some(namespace) };

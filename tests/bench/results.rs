@@ -66,9 +66,11 @@ impl Results {
         let to = self.all(target.to, target.measure);
         let best = |all: &[f64]| match target.measure {
             Measure::Rate | Measure::Throughput => all.iter().copied().reduce(f64::max),
-            Measure::Cpu | Measure::Memory | Measure::Recovery | Measure::Latency => {
-                all.iter().copied().reduce(f64::min)
-            }
+            Measure::Cpu
+            | Measure::Memory
+            | Measure::Recovery
+            | Measure::Latency
+            | Measure::Resident => all.iter().copied().reduce(f64::min),
         };
         let bests = best(&of).zip(best(&to));
         let Some((best_of, best_to)) = bests else { return Verdict::Unknown };
@@ -93,7 +95,7 @@ impl Results {
             Measure::Cpu => of(|sample| sample.server_cpu),
             Measure::Rate => of(|sample| sample.operations_per_second),
             Measure::Latency => of(|sample| sample.p99),
-            Measure::Memory | Measure::Recovery | Measure::Throughput => {
+            Measure::Memory | Measure::Recovery | Measure::Throughput | Measure::Resident => {
                 let known = |(known, kind, _): &&(Name, Measure, Vec<f64>)| {
                     (*known, *kind) == (name, measure)
                 };

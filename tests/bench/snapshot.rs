@@ -73,7 +73,7 @@ async fn fill(process: &Process, count: u64) -> Outcome<()> {
     once(process, &pykv_requests::create(ASYNC, Durability::Async, false)).await?;
     once(process, &pykv_requests::create(SYNC, Durability::Sync, false)).await?;
     // One by one, as the other million: that is the log which is recovered.
-    let shape = Shape { connections: 1, outstanding: 256 };
+    let shape = Shape::of(1, 256);
     let set = pykv_requests::set(ASYNC, VALUE_BYTES);
     run(process, &set, shape, Until::Answered(count)).await.map(drop)
 }
@@ -89,7 +89,7 @@ struct Traffic {
 fn traffic(count: u64) -> [Traffic; 3] {
     let get = || pykv_requests::get(ASYNC, VALUE_BYTES).over(Keys::Random { count });
     let set = pykv_requests::set(SYNC, VALUE_BYTES).over(Keys::Random { count });
-    let shape = |connections, outstanding| Shape { connections, outstanding };
+    let shape = Shape::of;
     let load = |alone, beside, work, shape| Traffic { alone, beside, work, shape };
     [
         load(GET_ALONE, GET_BESIDE, get(), shape(1, 1)),

@@ -5,6 +5,11 @@ pub(crate) const KEY: &str = "key:000000000000";
 /// Digits at the end of [`KEY`].
 const DIGITS: usize = 12;
 
+/// The key with this number.
+pub(crate) fn key(number: u64) -> String {
+    format!("key:{number:0DIGITS$}")
+}
+
 /// A request in which every [`KEY`] is a hole.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
