@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,6 +26,7 @@ use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
 use super::reply::Reply;
 use super::routes;
+use super::turns::{Begun, Round, Turns};
 use crate::telemetry;
 
 /// Streams that a peer opened and reset again before they were handled; more end the connection.
@@ -43,12 +44,12 @@ pub(super) struct Host<S> {
     pub(super) limits: Arc<Limits>,
     pub(super) readiness: Readiness,
     pub(super) metrics: Option<telemetry::Handle>,
-    pub(super) builder: Arc<Builder<TokioExecutor>>,
+    pub(super) round: Round,
 }
 
-/// The settings of HTTP for every connection.
-pub(super) fn builder(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// The settings of HTTP for every connection; this one's calls go to `executor`.
+fn builder(limits: &Limits, executor: Begun) -> Builder<Begun> {
+    let mut builder = Builder::new(executor);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(
         usize::try_from(limits.header_list_bytes_max).unwrap_or(usize::MAX).max(8_192),
     );
@@ -81,7 +82,8 @@ where
         let cork = Cork::new(socket, self.limits.write_buffer_bytes_max);
         let greeted = Arc::new(AtomicBool::new(false));
         let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
-        let builder = Arc::clone(&self.builder);
+        let mut turns = Turns::new(self.round.clone());
+        let builder = builder(&limits, turns.executor());
         let service = service_fn({
             let greeted = Arc::clone(&greeted);
             move |request| {
@@ -95,12 +97,15 @@ where
         let mut watch = Watch::new(cork.clone(), greeted, &limits);
 
         let end = poll_fn(|cx| {
-            if drains && draining.as_mut().poll(cx).is_ready() {
-                drains = false;
-                connection.as_mut().graceful_shutdown();
-            }
-            let ended = connection.as_mut().poll(cx).is_ready();
-            watch.poll(cx, ended)
+            let serve = |cx: &mut Context<'_>| {
+                if drains && draining.as_mut().poll(cx).is_ready() {
+                    drains = false;
+                    connection.as_mut().graceful_shutdown();
+                }
+                cork.begin_turn();
+                connection.as_mut().poll(cx).map(drop)
+            };
+            turns.poll(cx, serve, |cx, ended| watch.poll(cx, ended))
         })
         .await;
         match end {
@@ -132,10 +137,13 @@ enum End {
 /// Waits until the peer has closed its side. A socket that is closed while its peer still sends, be it
 /// only that it has read something, takes back what the peer has not read: the end of its streams.
 async fn linger(mut cork: Cork<TcpStream>) {
+    cork.begin_turn();
     let farewell = async {
         let mut scrap = [0; 1024];
         if cork.shutdown().await.is_ok() {
-            while matches!(cork.read(&mut scrap).await, Ok(1..)) {}
+            while matches!(cork.read(&mut scrap).await, Ok(1..)) {
+                cork.begin_turn();
+            }
         }
     };
     // Who does not close is not waited for.

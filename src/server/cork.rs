@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What one turn reads; a peer that sends more waits for the next one.
+const TURN_READ_BYTES: usize = 64 * 1024;
+
 /// A bigger buffer than this is given back once it is empty, so that idle connections are small.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
@@ -26,6 +29,8 @@ struct State<T> {
     buffer: Vec<u8>,
     written: usize,
     bytes_max: usize,
+    /// What may still be read in this turn.
+    readable: usize,
     /// Bytes taken by the socket so far.
     sent: u64,
     /// How many first bytes agree with the preface; none once they have differed.
@@ -55,9 +60,15 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
             buffer: Vec::new(),
             written: 0,
             bytes_max,
+            readable: TURN_READ_BYTES,
             sent: 0,
             preface: Some(0),
         })))
+    }
+
+    /// Lets the connection read again.
+    pub(super) fn begin_turn(&self) {
+        self.0.lock().readable = TURN_READ_BYTES;
     }
 
     /// Writes what waits, as far as the socket takes it. When it is full, the task is woken once it
@@ -130,9 +141,15 @@ where
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
+        if state.readable == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut state.socket).poll_read(cx, buf))?;
-        state.note_read(&buf.filled()[before..]);
+        let read = &buf.filled()[before..];
+        state.readable = state.readable.saturating_sub(read.len());
+        state.note_read(read);
         Poll::Ready(Ok(()))
     }
 }
@@ -247,5 +264,41 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut cork).poll_shutdown(&mut cx).is_ready());
         assert_eq!(cork.0.lock().socket.writes.concat(), b"0123456789abcd");
+    }
+
+    #[tokio::test]
+    async fn a_turn_reads_so_much_and_then_rings() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        struct Bell(AtomicUsize);
+        impl std::task::Wake for Bell {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (socket, mut peer) = tokio::io::duplex(1 << 20);
+        let mut cork = Cork::new(socket, 10);
+        tokio::io::AsyncWriteExt::write_all(&mut peer, &[7; 100_000]).await.unwrap();
+        let bell = Arc::new(Bell(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&bell));
+        let mut bytes = vec![0; 8192];
+        let mut turn = || {
+            cork.begin_turn();
+            let mut read = 0;
+            loop {
+                let mut buf = ReadBuf::new(&mut bytes);
+                let polled =
+                    Pin::new(&mut cork).poll_read(&mut Context::from_waker(&waker), &mut buf);
+                match polled {
+                    Poll::Ready(outcome) => outcome.unwrap(),
+                    Poll::Pending => return read,
+                }
+                read += buf.filled().len();
+            }
+        };
+        assert_eq!(turn(), TURN_READ_BYTES);
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1, "there may be more to read");
+        assert_eq!(turn(), 100_000 - TURN_READ_BYTES);
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1, "nothing is left; the socket will say");
     }
 }

@@ -3,8 +3,9 @@
 //! # How it works
 //! [`run()`] starts one thread per worker, each with a runtime of its own, and one that accepts and
 //! deals sockets to them in turn. A worker serves a connection with hyper over a [`cork`], which
-//! turns many small writes into one. Around the services lie the [`routes`] the server answers itself
-//! and the [`calls`] that count, limit in time and survive what the services do.
+//! turns many small writes into one; the connections of a worker share its thread in [`turns`]. Around
+//! the services lie the [`routes`] the server answers itself and the [`calls`] that count, limit in
+//! time and survive what the services do.
 //!
 //! # Why
 //! The accept loop that comes with tonic leaves streams unlimited and silent connections open, spins
@@ -31,6 +32,7 @@ mod readiness;
 mod reply;
 mod routes;
 mod run;
+mod turns;
 mod worker;
 
 #[cfg(test)]

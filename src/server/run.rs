@@ -19,9 +19,10 @@ use tower::Service;
 
 use super::accept::{Arrival, Places, WAITING_MAX, accept};
 use super::calls::Calls;
-use super::connection::{self, Host};
+use super::connection::Host;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
+use super::turns::Round;
 use super::worker::work;
 use crate::telemetry;
 
@@ -160,7 +161,7 @@ impl Plan {
                     let unary_max = self.limits.request_timeout_max;
                     let host = Host {
                         calls: Calls::new(service, self.readiness.clone(), unary_max),
-                        builder: Arc::new(connection::builder(&self.limits)),
+                        round: Round::default(),
                         limits: self.limits,
                         readiness: self.readiness,
                         metrics: self.metrics,

@@ -48,8 +48,22 @@ impl Server {
 
     /// Starts it on a free port of this machine; its files go to `directory`.
     pub(crate) fn start(self, programs: &Programs, directory: &Path) -> Outcome<Process> {
+        self.start_with(programs, directory, &[])
+    }
+
+    /// The same with more words on its command line.
+    pub(crate) fn start_with(
+        self,
+        programs: &Programs,
+        directory: &Path,
+        words: &[&str],
+    ) -> Outcome<Process> {
         let program = programs.of(self)?;
-        let command = |address| self.command(program, address, directory);
+        let command = |address| {
+            let mut command = self.command(program, address, directory);
+            command.args(words);
+            command
+        };
         Process::start(command, self.probe(), directory)
     }
 

@@ -3,4 +3,5 @@
 mod abuse;
 mod kit;
 mod lifecycle;
+mod turns;
 mod wire;

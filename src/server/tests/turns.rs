@@ -1,0 +1,256 @@
+//! Whether connections share a thread as they should. Calls here spin for a given time, so that a
+//! bound on their number holds on a slow machine too: whatever else the machine does only cuts a turn
+//! sooner.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::rt::Executor;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::server::turns::{ROUND, Round, TURN_MIN, Turns};
+
+/// How long a call takes.
+const CALL: Duration = Duration::from_micros(50);
+
+fn spin() {
+    let begun = Instant::now();
+    while begun.elapsed() < CALL {
+        std::hint::spin_loop();
+    }
+}
+
+fn run(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+}
+
+/// A connection that has `calls` under way at once, and ends when they are done. Each counts itself
+/// and says so.
+async fn busy(round: Round, calls: usize, done: Arc<AtomicUsize>, news: Arc<Notify>) {
+    let mut turns = Turns::new(round);
+    let begun = turns.executor();
+    let finished = Arc::new(AtomicUsize::new(0));
+    let mut is_new = true;
+    poll_fn(|cx| {
+        let connection = |_: &mut Context<'_>| {
+            for _ in 0..if std::mem::take(&mut is_new) { calls } else { 0 } {
+                let (done, news) = (Arc::clone(&done), Arc::clone(&news));
+                let finished = Arc::clone(&finished);
+                begun.execute(async move {
+                    spin();
+                    done.fetch_add(1, Ordering::Relaxed);
+                    finished.fetch_add(1, Ordering::Relaxed);
+                    news.notify_one();
+                });
+            }
+            Poll::Pending
+        };
+        let end = |_: &mut Context<'_>, _| match finished.load(Ordering::Relaxed) == calls {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        };
+        turns.poll(cx, connection, end)
+    })
+    .await;
+}
+
+/// A connection on which one call comes with `news`; returns how many of the others' calls were done
+/// by the time that came and by the time it was answered.
+async fn quiet(round: Round, done: Arc<AtomicUsize>, news: Arc<Notify>) -> (usize, usize) {
+    let mut turns = Turns::new(round);
+    let begun = turns.executor();
+    let answered = Arc::new(AtomicUsize::new(usize::MAX));
+    let came = Arc::new(AtomicUsize::new(usize::MAX));
+    let mut notified = pin!(async {
+        news.notified().await;
+        came.store(done.load(Ordering::Relaxed), Ordering::Relaxed);
+    });
+    let mut is_new = true;
+    poll_fn(|cx| {
+        let connection = |cx: &mut Context<'_>| {
+            if is_new && notified.as_mut().poll(cx).is_ready() {
+                is_new = false;
+                let (answered, done) = (Arc::clone(&answered), Arc::clone(&done));
+                begun.execute(async move {
+                    answered.store(done.load(Ordering::Relaxed), Ordering::Relaxed);
+                });
+            }
+            Poll::Pending
+        };
+        let end = |_: &mut Context<'_>, _| match answered.load(Ordering::Relaxed) {
+            usize::MAX => Poll::Pending,
+            _ => Poll::Ready(()),
+        };
+        turns.poll(cx, connection, end)
+    })
+    .await;
+    (came.load(Ordering::Relaxed), answered.load(Ordering::Relaxed))
+}
+
+#[test]
+fn one_call_waits_for_a_round_and_not_for_all_calls_of_others() {
+    for connections in [1, 3, 8] {
+        run(async {
+            let (round, done) = (Round::default(), Arc::new(AtomicUsize::new(0)));
+            let news = Arc::new(Notify::new());
+            let mut others = JoinSet::new();
+            for _ in 0..connections {
+                let (done, news) = (Arc::clone(&done), Arc::clone(&news));
+                others.spawn(busy(round.clone(), 400 / connections, done, news));
+            }
+            let waited = quiet(round, Arc::clone(&done), news).await;
+            // The first turns know nothing of each other yet, and end with the call that they are at.
+            let calls = connections * (ROUND.as_micros() / CALL.as_micros() + 1) as usize;
+            assert!(waited.1 <= calls + connections, "{connections}: {waited:?}");
+            others.join_all().await;
+            assert_eq!(done.load(Ordering::Relaxed), 400 / connections * connections);
+        });
+    }
+}
+
+#[test]
+fn who_wants_little_goes_first_and_turns_shrink_when_many_share() {
+    run(async {
+        let (round, done) = (Round::default(), Arc::new(AtomicUsize::new(0)));
+        let news = Arc::new(Notify::new());
+        let mut others = JoinSet::new();
+        for _ in 0..8 {
+            let (done, news) = (Arc::clone(&done), Arc::clone(&news));
+            others.spawn(busy(round.clone(), 50, done, news));
+        }
+        // By now each of the eight has had a turn and knows of the others.
+        while done.load(Ordering::Relaxed) < 80 {
+            tokio::task::yield_now().await;
+        }
+        assert!(round.turn() < ROUND / 4 && round.turn() >= TURN_MIN);
+        let (came, answered) = quiet(round.clone(), Arc::clone(&done), news).await;
+        // A turn of a call each, at most, and the same again until the thread looks for news.
+        assert!(answered - came <= 16, "{came} {answered}");
+        others.join_all().await;
+        assert_eq!(round.turn(), ROUND, "nobody is busy any more");
+    });
+}
+
+#[test]
+fn a_call_that_rings_while_it_is_polled_is_polled_again() {
+    run(async {
+        let mut turns = Turns::new(Round::default());
+        let begun = turns.executor();
+        let polls = Arc::new(AtomicUsize::new(0));
+        let mut is_new = true;
+        poll_fn(|cx| {
+            let connection = |_: &mut Context<'_>| {
+                if std::mem::take(&mut is_new) {
+                    let polls = Arc::clone(&polls);
+                    begun.execute(poll_fn(move |cx| {
+                        if polls.fetch_add(1, Ordering::Relaxed) == 2 {
+                            return Poll::Ready(());
+                        }
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }));
+                }
+                Poll::Pending
+            };
+            let end = |_: &mut Context<'_>, _| match polls.load(Ordering::Relaxed) {
+                3 => Poll::Ready(()),
+                _ => Poll::Pending,
+            };
+            turns.poll(cx, connection, end)
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_call_woken_by_another_thread_goes_on() {
+    run(async {
+        let mut turns = Turns::new(Round::default());
+        let begun = turns.executor();
+        let done = Arc::new(AtomicUsize::new(0));
+        let mut calls = 0;
+        poll_fn(|cx| {
+            let connection = |_: &mut Context<'_>| {
+                // The second call takes the place of the first.
+                if calls == done.load(Ordering::Relaxed) && calls < 2 {
+                    calls += 1;
+                    let done = Arc::clone(&done);
+                    begun.execute(async move {
+                        let elsewhere = tokio::task::spawn_blocking(|| ());
+                        elsewhere.await.unwrap();
+                        done.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                Poll::Pending
+            };
+            let end = |cx: &mut Context<'_>, _| match done.load(Ordering::Relaxed) {
+                2 => Poll::Ready(()),
+                _ => {
+                    if done.load(Ordering::Relaxed) == 1 {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::Pending
+                }
+            };
+            turns.poll(cx, connection, end)
+        })
+        .await;
+        assert_eq!(turns.places(), 1);
+    });
+}
+
+#[test]
+fn a_connection_that_never_has_enough_is_cut_too() {
+    run(async {
+        let mut turns = Turns::new(Round::default());
+        let mut polls = 0;
+        let mut cuts = 0;
+        poll_fn(|cx| {
+            let connection = |cx: &mut Context<'_>| {
+                polls += 1;
+                spin();
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            };
+            let end = |_: &mut Context<'_>, _| {
+                cuts += 1;
+                if cuts == 3 { Poll::Ready(()) } else { Poll::Pending }
+            };
+            turns.poll(cx, connection, end)
+        })
+        .await;
+        // One more in each turn lets answers out.
+        let by_turn = ROUND.as_micros() / CALL.as_micros() + 1;
+        assert!(polls <= 3 * by_turn, "{polls}");
+    });
+}
+
+#[test]
+fn a_connection_that_has_ended_is_left_alone_and_the_rest_goes_on() {
+    run(async {
+        let mut turns = Turns::new(Round::default());
+        let mut polls = 0;
+        let mut turn = 0;
+        poll_fn(|cx| {
+            let connection = |cx: &mut Context<'_>| {
+                polls += 1;
+                cx.waker().wake_by_ref();
+                Poll::Ready(())
+            };
+            let end = |cx: &mut Context<'_>, has_ended: bool| {
+                assert!(has_ended);
+                turn += 1;
+                cx.waker().wake_by_ref();
+                if turn == 3 { Poll::Ready(()) } else { Poll::Pending }
+            };
+            turns.poll(cx, connection, end)
+        })
+        .await;
+        assert_eq!(polls, 1);
+    });
+}
