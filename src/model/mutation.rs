@@ -75,6 +75,19 @@ pub enum Change<'a> {
     Clear,
 }
 
+impl Change<'_> {
+    /// Bytes of its key and its value.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Change::Set { key, value, .. } => key.len() + value.len(),
+            Change::Touch { key, .. } | Change::Remove { key, .. } => key.len(),
+            Change::Clear => 0,
+        };
+        bytes as u64
+    }
+}
+
 /// What the log remembers: one fact is one atomic record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact<'a> {

@@ -22,11 +22,12 @@ use tower::Service;
 use super::calls::Calls;
 use super::cork::{Cork, Progress};
 use super::guard::Answering;
+use super::lane::Lane;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
 use super::reply::Reply;
 use super::routes;
-use super::turns::{Begun, Round, Turns};
+use super::turns::{Begun, Turns};
 use crate::telemetry;
 
 /// Streams that a peer opened and reset again before they were handled; more end the connection.
@@ -44,7 +45,7 @@ pub(super) struct Host<S> {
     pub(super) limits: Arc<Limits>,
     pub(super) readiness: Readiness,
     pub(super) metrics: Option<telemetry::Handle>,
-    pub(super) round: Round,
+    pub(super) lane: Lane,
 }
 
 /// The settings of HTTP for every connection; this one's calls go to `executor`.
@@ -82,7 +83,7 @@ where
         let cork = Cork::new(socket, self.limits.write_buffer_bytes_max);
         let greeted = Arc::new(AtomicBool::new(false));
         let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
-        let mut turns = Turns::new(self.round.clone());
+        let mut turns = Turns::new(self.lane.clone());
         let builder = builder(&limits, turns.executor());
         let service = service_fn({
             let greeted = Arc::clone(&greeted);

@@ -27,6 +27,7 @@ mod cork;
 mod door;
 mod guard;
 pub mod health;
+mod lane;
 mod limits;
 mod readiness;
 mod reply;

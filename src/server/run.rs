@@ -20,9 +20,9 @@ use tower::Service;
 use super::accept::{Arrival, Places, WAITING_MAX, accept};
 use super::calls::Calls;
 use super::connection::Host;
+use super::lane::Lane;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
-use super::turns::Round;
 use super::worker::work;
 use crate::telemetry;
 
@@ -161,7 +161,7 @@ impl Plan {
                     let unary_max = self.limits.request_timeout_max;
                     let host = Host {
                         calls: Calls::new(service, self.readiness.clone(), unary_max),
-                        round: Round::default(),
+                        lane: Lane::default(),
                         limits: self.limits,
                         readiness: self.readiness,
                         metrics: self.metrics,

@@ -2,41 +2,29 @@
 //!
 //! A connection and the calls on it are one task. Whoever of them has something to do rings a
 //! [`Bell`]; in a turn the connection reads, calls are worked on in the order in which they rang, and
-//! their answers leave together. A turn that takes too long is cut: the task goes on only after the
-//! thread has looked for news and served those who want less. So a connection with hundreds of calls
-//! under way delays another's single one by about a [`ROUND`], not by all that it has asked for.
+//! their answers leave together. A turn that takes too long is cut, and goes on by way of the
+//! [`Lane`]. So a connection with hundreds of calls under way delays another's single one by about
+//! [`TURN`], not by all that it has asked for.
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::rt::Executor;
 use parking_lot::Mutex;
 
-/// How long the turns of all connections that want more than a turn may take together.
-pub(super) const ROUND: Duration = Duration::from_micros(200);
+use super::lane::Lane;
 
-/// However many share a round, a turn is worth its while: what it writes leaves with one system call.
-pub(super) const TURN_MIN: Duration = Duration::from_micros(20);
+/// How long a turn may take; then it ends with the call that it is at. Long enough that what it costs
+/// to change, a look for news and a write to the socket, is little beside it.
+pub(super) const TURN: Duration = Duration::from_micros(100);
 
 /// A call on a connection, from its headers to the last byte of its answer.
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// How many connections of a worker want more than a turn. Clones count the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Round(Arc<AtomicUsize>);
-
-impl Round {
-    /// How long a turn may take now.
-    pub(super) fn turn(&self) -> Duration {
-        let busy = u32::try_from(self.0.load(Ordering::Relaxed).max(1)).unwrap_or(u32::MAX);
-        (ROUND / busy).max(TURN_MIN)
-    }
-}
 
 /// Takes the calls that HTTP begins.
 #[derive(Clone)]
@@ -98,8 +86,8 @@ struct Slot {
 
 /// The turns of one connection.
 pub(super) struct Turns {
-    round: Round,
-    is_busy: bool,
+    lane: Lane,
+    is_in_lane: bool,
     has_ended: bool,
     queue: Arc<Mutex<Queue>>,
     begun: Begun,
@@ -110,14 +98,14 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Turns in `round`.
-    pub(super) fn new(round: Round) -> Turns {
+    /// The turns of a connection on the worker with this `lane`.
+    pub(super) fn new(lane: Lane) -> Turns {
         let queue = Arc::new(Mutex::new(Queue { connection: true, ..Queue::default() }));
         let rung = AtomicBool::new(true);
         let bell = Arc::new(Bell { queue: Arc::clone(&queue), call: None, rung });
         Turns {
-            round,
-            is_busy: false,
+            lane,
+            is_in_lane: false,
             has_ended: false,
             queue,
             begun: Begun(Arc::default()),
@@ -149,7 +137,7 @@ impl Turns {
         finish: impl FnOnce(&mut Context<'_>, bool) -> Poll<T>,
     ) -> Poll<T> {
         self.queue.lock().task = None;
-        let end = Instant::now() + self.round.turn();
+        let end = Instant::now() + TURN;
         let waker = self.waker.clone();
         let own = &mut Context::from_waker(&waker);
         let mut is_over = false;
@@ -159,7 +147,7 @@ impl Turns {
         }
         self.poll_connection(own, &mut connection);
         let finished = finish(own, self.has_ended);
-        self.leave(cx);
+        self.leave(cx, finished.is_ready());
         finished
     }
 
@@ -213,33 +201,30 @@ impl Turns {
         }
     }
 
-    /// Ends a turn. What is left to do waits until the thread has looked for news.
-    fn leave(&mut self, cx: &mut Context<'_>) {
+    /// Ends a turn. What is left to do waits in the lane.
+    fn leave(&mut self, cx: &mut Context<'_>, is_last: bool) {
+        // Whoever is in the lane is woken by nobody else.
+        let came_by_lane = std::mem::take(&mut self.is_in_lane);
         let mut queue = self.queue.lock();
-        let is_busy = queue.connection || !queue.calls.is_empty();
-        if !is_busy {
+        self.is_in_lane = !is_last && (queue.connection || !queue.calls.is_empty());
+        if !self.is_in_lane {
             queue.task = Some(cx.waker().clone());
         }
         drop(queue);
-        if is_busy {
-            // Polled once it has put this task behind all others; there is nothing more to it.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        if self.is_in_lane {
+            self.lane.enter(cx.waker());
         }
-        self.set_busy(is_busy);
-    }
-
-    fn set_busy(&mut self, is_busy: bool) {
-        match (self.is_busy, is_busy) {
-            (false, true) => _ = self.round.0.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.round.0.fetch_sub(1, Ordering::Relaxed),
-            (false, false) | (true, true) => {}
+        if came_by_lane {
+            self.lane.leave();
         }
-        self.is_busy = is_busy;
     }
 }
 
 impl Drop for Turns {
     fn drop(&mut self) {
-        self.set_busy(false);
+        // It panicked in its turn: one who waits is not polled, and does not end before the server.
+        if self.is_in_lane {
+            self.lane.leave();
+        }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) const NOISY_KEYS_MAX: u64 = 10_000;
 /// As many keys as it is asked for: nearly all are gone again, or evict another.
 const NOISY_KEYS_ASKED: u64 = 1_000_000;
 
+/// Its large values.
+const LARGE_BYTES: usize = 12 << 10;
+
 /// The namespace that is watched.
 pub(crate) const WATCHED: &str = "bench-watched";
 
@@ -157,6 +160,7 @@ async fn noise(address: SocketAddr) -> Outcome<()> {
         load(pykv_requests::set(NOISY, 100), Shape::of(4, 64)),
         load(pykv_requests::get(NOISY, 0).may_miss(), Shape::of(4, 64)),
         load(pykv_requests::batch_write(NOISY), Shape::of(2, 8)),
+        load(pykv_requests::set(NOISY, LARGE_BYTES), Shape::of(2, 8)),
         load(pykv_requests::batch_get(NOISY).may_miss(), Shape::of(2, 8)),
     )?;
     Ok(())

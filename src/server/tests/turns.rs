@@ -13,7 +13,8 @@ use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::server::turns::{ROUND, Round, TURN_MIN, Turns};
+use crate::server::lane::Lane;
+use crate::server::turns::{TURN, Turns};
 
 /// How long a call takes.
 const CALL: Duration = Duration::from_micros(50);
@@ -31,8 +32,8 @@ fn run(future: impl Future<Output = ()>) {
 
 /// A connection that has `calls` under way at once, and ends when they are done. Each counts itself
 /// and says so.
-async fn busy(round: Round, calls: usize, done: Arc<AtomicUsize>, news: Arc<Notify>) {
-    let mut turns = Turns::new(round);
+async fn busy(lane: Lane, calls: usize, done: Arc<AtomicUsize>, news: Arc<Notify>) {
+    let mut turns = Turns::new(lane);
     let begun = turns.executor();
     let finished = Arc::new(AtomicUsize::new(0));
     let mut is_new = true;
@@ -61,8 +62,8 @@ async fn busy(round: Round, calls: usize, done: Arc<AtomicUsize>, news: Arc<Noti
 
 /// A connection on which one call comes with `news`; returns how many of the others' calls were done
 /// by the time that came and by the time it was answered.
-async fn quiet(round: Round, done: Arc<AtomicUsize>, news: Arc<Notify>) -> (usize, usize) {
-    let mut turns = Turns::new(round);
+async fn quiet(lane: Lane, done: Arc<AtomicUsize>, news: Arc<Notify>) -> (usize, usize) {
+    let mut turns = Turns::new(lane);
     let begun = turns.executor();
     let answered = Arc::new(AtomicUsize::new(usize::MAX));
     let came = Arc::new(AtomicUsize::new(usize::MAX));
@@ -92,21 +93,36 @@ async fn quiet(round: Round, done: Arc<AtomicUsize>, news: Arc<Notify>) -> (usiz
     (came.load(Ordering::Relaxed), answered.load(Ordering::Relaxed))
 }
 
+/// Most calls of one turn.
+const CALLS_BY_TURN: usize = (TURN.as_micros() / CALL.as_micros()) as usize + 1;
+
+/// Starts so many connections with so many calls each.
+fn crowd(
+    lane: &Lane,
+    connections: usize,
+    calls: usize,
+) -> (JoinSet<()>, Arc<AtomicUsize>, Arc<Notify>) {
+    let (done, news) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let mut others = JoinSet::new();
+    for _ in 0..connections {
+        others.spawn(busy(lane.clone(), calls, Arc::clone(&done), Arc::clone(&news)));
+    }
+    (others, done, news)
+}
+
 #[test]
-fn one_call_waits_for_a_round_and_not_for_all_calls_of_others() {
-    for connections in [1, 3, 8] {
+fn one_call_waits_for_a_turn_of_another_however_many_are_busy() {
+    for connections in [1, 3, 20] {
         run(async {
-            let (round, done) = (Round::default(), Arc::new(AtomicUsize::new(0)));
-            let news = Arc::new(Notify::new());
-            let mut others = JoinSet::new();
-            for _ in 0..connections {
-                let (done, news) = (Arc::clone(&done), Arc::clone(&news));
-                others.spawn(busy(round.clone(), 400 / connections, done, news));
+            let lane = Lane::default();
+            let (others, done, news) = crowd(&lane, connections, 400 / connections);
+            // By now each has had its first turn.
+            while done.load(Ordering::Relaxed) < connections * CALLS_BY_TURN {
+                tokio::task::yield_now().await;
             }
-            let waited = quiet(round, Arc::clone(&done), news).await;
-            // The first turns know nothing of each other yet, and end with the call that they are at.
-            let calls = connections * (ROUND.as_micros() / CALL.as_micros() + 1) as usize;
-            assert!(waited.1 <= calls + connections, "{connections}: {waited:?}");
+            let (came, answered) = quiet(lane, Arc::clone(&done), news).await;
+            // The turn that brought the news, and at most one more before the thread looks for it.
+            assert!(answered - came < 2 * CALLS_BY_TURN, "{connections}: {came} {answered}");
             others.join_all().await;
             assert_eq!(done.load(Ordering::Relaxed), 400 / connections * connections);
         });
@@ -114,32 +130,49 @@ fn one_call_waits_for_a_round_and_not_for_all_calls_of_others() {
 }
 
 #[test]
-fn who_wants_little_goes_first_and_turns_shrink_when_many_share() {
+fn busy_connections_take_turns() {
     run(async {
-        let (round, done) = (Round::default(), Arc::new(AtomicUsize::new(0)));
-        let news = Arc::new(Notify::new());
-        let mut others = JoinSet::new();
-        for _ in 0..8 {
-            let (done, news) = (Arc::clone(&done), Arc::clone(&news));
-            others.spawn(busy(round.clone(), 50, done, news));
-        }
-        // By now each of the eight has had a turn and knows of the others.
-        while done.load(Ordering::Relaxed) < 80 {
-            tokio::task::yield_now().await;
-        }
-        assert!(round.turn() < ROUND / 4 && round.turn() >= TURN_MIN);
-        let (came, answered) = quiet(round.clone(), Arc::clone(&done), news).await;
-        // A turn of a call each, at most, and the same again until the thread looks for news.
-        assert!(answered - came <= 16, "{came} {answered}");
+        let lane = Lane::default();
+        let (others, done, _) = crowd(&lane, 3, 100);
+        let (more, others_done, _) = crowd(&lane, 1, 100);
         others.join_all().await;
-        assert_eq!(round.turn(), ROUND, "nobody is busy any more");
+        // Each of the three needed so many turns, and the one had as many, with a call in each at least.
+        let (three, one) = (done.load(Ordering::Relaxed), others_done.load(Ordering::Relaxed));
+        assert!(three == 300 && one >= 100 / CALLS_BY_TURN - 1, "{three} {one}");
+        more.join_all().await;
+    });
+}
+
+#[test]
+fn a_connection_that_panics_in_its_turn_leaves_the_lane_to_others() {
+    run(async {
+        let lane = Lane::default();
+        let mut turns = Turns::new(lane.clone());
+        let panics = tokio::spawn(async move {
+            let mut polls = 0;
+            poll_fn(|cx| {
+                let connection = |cx: &mut Context<'_>| {
+                    polls += 1;
+                    assert!(polls < 10 * CALLS_BY_TURN, "on purpose");
+                    spin();
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                };
+                turns.poll(cx, connection, |_: &mut Context<'_>, _| Poll::<()>::Pending)
+            })
+            .await;
+        });
+        let (others, done, _) = crowd(&lane, 2, 100);
+        assert!(panics.await.is_err_and(|error| error.is_panic()));
+        others.join_all().await;
+        assert_eq!(done.load(Ordering::Relaxed), 200);
     });
 }
 
 #[test]
 fn a_call_that_rings_while_it_is_polled_is_polled_again() {
     run(async {
-        let mut turns = Turns::new(Round::default());
+        let mut turns = Turns::new(Lane::default());
         let begun = turns.executor();
         let polls = Arc::new(AtomicUsize::new(0));
         let mut is_new = true;
@@ -170,7 +203,7 @@ fn a_call_that_rings_while_it_is_polled_is_polled_again() {
 #[test]
 fn a_call_woken_by_another_thread_goes_on() {
     run(async {
-        let mut turns = Turns::new(Round::default());
+        let mut turns = Turns::new(Lane::default());
         let begun = turns.executor();
         let done = Arc::new(AtomicUsize::new(0));
         let mut calls = 0;
@@ -207,7 +240,7 @@ fn a_call_woken_by_another_thread_goes_on() {
 #[test]
 fn a_connection_that_never_has_enough_is_cut_too() {
     run(async {
-        let mut turns = Turns::new(Round::default());
+        let mut turns = Turns::new(Lane::default());
         let mut polls = 0;
         let mut cuts = 0;
         poll_fn(|cx| {
@@ -225,15 +258,14 @@ fn a_connection_that_never_has_enough_is_cut_too() {
         })
         .await;
         // One more in each turn lets answers out.
-        let by_turn = ROUND.as_micros() / CALL.as_micros() + 1;
-        assert!(polls <= 3 * by_turn, "{polls}");
+        assert!(polls <= 3 * (CALLS_BY_TURN + 1), "{polls}");
     });
 }
 
 #[test]
 fn a_connection_that_has_ended_is_left_alone_and_the_rest_goes_on() {
     run(async {
-        let mut turns = Turns::new(Round::default());
+        let mut turns = Turns::new(Lane::default());
         let mut polls = 0;
         let mut turn = 0;
         poll_fn(|cx| {

@@ -40,6 +40,7 @@ mod snapshot;
 mod tests;
 mod turn;
 mod watch;
+mod window;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};

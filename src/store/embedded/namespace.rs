@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::loading::Resident;
 use super::shared::Shared;
 use super::watch::{Desk, History};
+use super::window::Window;
 use crate::engine::{Counters, Engine, ImageCursor};
 use crate::model::{Definition, Durability, Eviction, NamespaceId, NamespaceName, Rules, Version};
 use crate::store::{Error, NamespaceInfo, NamespaceStats, Usage};
@@ -40,6 +41,8 @@ pub(super) struct State {
     pub(super) reserve: Reserve,
     /// The SYNC turns that are not known to be on disk, in order.
     pub(super) unsynced: VecDeque<Unsynced>,
+    /// What is on its way to the disk of what nobody waits for.
+    pub(super) window: Window,
     /// Where in the log the last SYNC turn ended that removed something.
     pub(super) removal: Lsn,
     /// How far entries written while nothing was logged have been logged since that changed.
@@ -99,6 +102,7 @@ impl Namespace {
                 limiter: limiter(&rules),
                 reserve: Reserve { through: reserved, coming: None },
                 unsynced: VecDeque::new(),
+                window: Window::default(),
                 removal: 0,
                 imaging: None,
                 history,

@@ -195,10 +195,17 @@ impl Turn<'_> {
             }
             (_, lsn) => match (self.reserve(shared, last.version), lsn) {
                 (Some(reserved), lsn) => Ticket::Durable(reserved.max(lsn.unwrap_or(0))),
+                (None, Some(lsn)) if self.is_ahead(shared, mutations, lsn) => Ticket::Durable(lsn),
                 (None, Some(lsn)) => Ticket::Written(lsn),
                 (None, None) => Ticket::Now,
             },
         }
+    }
+
+    /// Whether the namespace brings more than the disk takes.
+    fn is_ahead(&mut self, shared: &Shared, mutations: &[Mutation<'_>], lsn: Lsn) -> bool {
+        let bytes = mutations.iter().map(|mutation| mutation.change.bytes()).sum();
+        self.state.window.append(bytes, lsn, shared.log.durable())
     }
 
     /// Tells the budget what the namespace holds now.
