@@ -15,6 +15,7 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn new(config: &Config) -> Observed {
+        telemetry::set_slow_threshold(config.slow_threshold);
         let observation = Observation {
             slow_operation_threshold: config.slow_threshold,
             log_filter: config.log_filter.clone(),
@@ -50,6 +51,7 @@ impl ConfigSource for Observed {
         if let Err(error) = telemetry::refilter(&observation.log_filter) {
             tracing::error!(%error, "the log filter stays as it was");
         }
+        telemetry::set_slow_threshold(observation.slow_operation_threshold);
         *self.now.write() = observation;
     }
 }

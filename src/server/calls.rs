@@ -1,6 +1,7 @@
 //! What surrounds every gRPC call: its count, its deadline, and what happens when the service fails.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,11 +58,16 @@ where
         &self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + use<S> {
-        self.answer(request)
+        self.answer(request, None)
     }
 
-    pub(super) fn answer(&self, request: Request<Body>) -> Answering<S::Future> {
-        let call = match is_grpc(request.headers()).then(|| self.rules.begin(&request)) {
+    /// Answers one request from `peer`.
+    pub(super) fn answer(
+        &self,
+        request: Request<Body>,
+        peer: Option<SocketAddr>,
+    ) -> Answering<S::Future> {
+        let call = match is_grpc(request.headers()).then(|| self.rules.begin(&request, peer)) {
             None => None,
             Some(Ok(call)) => Some(call),
             Some(Err(refused)) => return Answering::there(*refused),
@@ -73,9 +79,13 @@ where
 
 impl Rules {
     /// Begins to count a call, or refuses it.
-    fn begin(&self, request: &Request<Body>) -> Result<Call, Box<Response<Reply>>> {
+    fn begin(
+        &self,
+        request: &Request<Body>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Call, Box<Response<Reply>>> {
         let known = self.methods.get(request.uri().path()).copied();
-        let mut call = Call::begin(known.unwrap_or(self.unknown), self.readiness.clone());
+        let mut call = Call::begin(known.unwrap_or(self.unknown), self.readiness.clone(), peer);
         // An unknown path is answered at once, or streams; either way no limit is ours to set.
         let cap = known.filter(|method| method.kind() == Kind::Unary).map(|_| self.unary_max);
         let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ use super::guard::Answering;
 use super::lane::Lane;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
+use super::received::Received;
 use super::reply::Reply;
 use super::routes;
 use super::turns::{Begun, Turns};
@@ -80,6 +82,7 @@ where
 {
     /// Serves `socket` until either side ends it.
     pub(super) async fn serve(self, socket: TcpStream) {
+        let peer = socket.peer_addr().ok();
         let cork = Cork::new(socket, self.limits.write_buffer_bytes_max);
         let greeted = Arc::new(AtomicBool::new(false));
         let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
@@ -89,7 +92,7 @@ where
             let greeted = Arc::clone(&greeted);
             move |request| {
                 greeted.store(true, Ordering::Relaxed);
-                self.answer(request)
+                self.answer(request, peer)
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(cork.clone()), service));
@@ -115,14 +118,14 @@ where
         }
     }
 
-    fn answer(&self, request: Request<Incoming>) -> Answering<S::Future> {
-        let request = request.map(Body::new);
+    fn answer(&self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Answering<S::Future> {
+        let request = request.map(|body| Body::new(Received(body)));
         let own = routes::own(&request, &self.readiness, self.metrics.as_ref()).or_else(|| {
             (!self.calls.is_call(&request)).then(|| routes::turned_away(&self.readiness)).flatten()
         });
         match own {
             Some(response) => Answering::there(response.map(Reply::plain)),
-            None => self.calls.answer(request),
+            None => self.calls.answer(request, peer),
         }
     }
 }

@@ -71,7 +71,11 @@ where
         {
             return Poll::Ready(Ok(late(call.take())));
         }
-        match catch_unwind(AssertUnwindSafe(|| answer.poll(cx))) {
+        let work = || match call {
+            Some(call) => call.notes.at_hand(|| answer.poll(cx)),
+            None => answer.poll(cx),
+        };
+        match catch_unwind(AssertUnwindSafe(work)) {
             Err(_) => return Poll::Ready(Ok(panicked(call.take()))),
             Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(done(response, call.take()))),
             Ok(Poll::Pending) => {}

@@ -30,6 +30,7 @@ pub mod health;
 mod lane;
 mod limits;
 mod readiness;
+mod received;
 mod reply;
 mod routes;
 mod run;

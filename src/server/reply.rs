@@ -1,6 +1,7 @@
 //! The body of an answer on its way out: watched for its status, its deadline and the server's end.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use tonic::body::Body;
 
 use super::answers;
 use super::readiness::{Phase, Readiness};
-use crate::telemetry::{Kind, Method};
+use crate::telemetry::{self, Failure, Kind, Method, Notes};
 
 /// CANCELLED: what a call counts as whose caller went away before its end.
 const CANCELLED: u16 = 1;
@@ -34,6 +35,7 @@ pub(super) struct Call {
     /// What ends a stream from outside. Made when the stream first waits: most answers never do.
     pub(super) ending: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
     pub(super) code: u16,
+    pub(super) notes: Notes,
 }
 
 impl Call {
@@ -79,16 +81,21 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.method.handled_at(self.code, now.saturating_duration_since(self.started), now);
+        let elapsed = now.saturating_duration_since(self.started);
+        self.method.handled(self.code, elapsed, now, &mut self.notes);
     }
 }
 
 impl Call {
     /// A call of `method` that begins now; it counts as cancelled until it is known to end otherwise.
-    pub(super) fn begin(method: &'static Method, readiness: Readiness) -> Self {
+    pub(super) fn begin(
+        method: &'static Method,
+        readiness: Readiness,
+        peer: Option<SocketAddr>,
+    ) -> Self {
         method.started();
-        let started = Instant::now();
-        Self { method, started, deadline: None, readiness, ending: None, code: CANCELLED }
+        let (started, notes) = (Instant::now(), Notes::begin(peer));
+        Self { method, started, deadline: None, readiness, ending: None, code: CANCELLED, notes }
     }
 
     /// Notes the status found in `headers`, if there is one.
@@ -96,6 +103,11 @@ impl Call {
         let Some(status) = headers.get("grpc-status") else { return false };
         // A status that is no number is UNKNOWN.
         self.code = status.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        if telemetry::is_logged(self.code, self.started)
+            && let Some(status) = Status::from_header_map(headers)
+        {
+            self.notes.failed(Failure::from(&status));
+        }
         true
     }
 }
@@ -136,17 +148,22 @@ impl http_body::Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let Some(call) = &this.call else {
+        let Some(call) = &mut this.call else {
             return Pin::new(&mut this.inner).poll_frame(cx);
         };
         if let Some(status) = call.overdue() {
             return Poll::Ready(Some(Ok(this.end(&status))));
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(cx)));
+        let inner = Pin::new(&mut this.inner);
+        let work = || call.notes.at_hand(|| inner.poll_frame(cx));
+        let polled = catch_unwind(AssertUnwindSafe(work));
         match polled {
             Err(_) => Poll::Ready(Some(Ok(this.end(&answers::internal())))),
             Ok(Poll::Ready(Some(Ok(frame)))) => {
-                if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &mut this.call) {
+                if let Some(data) = frame.data_ref() {
+                    call.notes.sent(data.len());
+                }
+                if let Some(trailers) = frame.trailers_ref() {
                     call.note(trailers);
                     this.call = None;
                 }
@@ -156,13 +173,10 @@ impl http_body::Body for Reply {
                 this.call = None;
                 Poll::Ready(other)
             }
-            Ok(Poll::Pending) => {
-                let Some(call) = &mut this.call else { return Poll::Pending };
-                match call.ending().poll(cx) {
-                    Poll::Ready(status) => Poll::Ready(Some(Ok(this.end(&status)))),
-                    Poll::Pending => Poll::Pending,
-                }
-            }
+            Ok(Poll::Pending) => match call.ending().poll(cx) {
+                Poll::Ready(status) => Poll::Ready(Some(Ok(this.end(&status)))),
+                Poll::Pending => Poll::Pending,
+            },
         }
     }
 

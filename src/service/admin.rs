@@ -8,10 +8,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::config::{self, Change, ConfigSource, Configured};
 use super::snapshots::{Exported, Snapshots};
+use super::subjects::noted;
+use super::validate::LoggedListing;
 use super::{
-    BATCH_ITEMS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, performance, status, validate,
+    BATCH_ITEMS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, logged, performance, status,
+    validate,
 };
-use crate::model::{KEY_BYTES_MAX, UnixMillis, VALUE_BYTES_HARD_MAX};
+use crate::model::{KEY_BYTES_MAX, NamespaceName, UnixMillis, VALUE_BYTES_HARD_MAX};
 use crate::store::{Capabilities, Error, NamespaceStats, Store};
 use crate::telemetry;
 use crate::wire::v1 as wire;
@@ -114,8 +117,9 @@ async fn put_in_force(
 impl<S: Store> AdminService for Admin<S> {
     async fn get_server_info(
         &self,
-        _request: Request<wire::GetServerInfoRequest>,
+        request: Request<wire::GetServerInfoRequest>,
     ) -> Answer<wire::GetServerInfoResponse> {
+        let wire::GetServerInfoRequest {} = noted(request);
         let capabilities = self.store.capabilities();
         let info = wire::ServerInfo {
             version: self.facts.version.to_owned(),
@@ -131,10 +135,11 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::GetStatsRequest>,
     ) -> Answer<wire::GetStatsResponse> {
+        let request = noted(request);
         let stats = self.store.stats().await.map_err(|error| failed(&error))?;
         let totals = sum(&stats.namespaces);
         let namespace_count = convert::int64(stats.namespaces.len() as u64);
-        let namespaces = if request.into_inner().include_namespaces {
+        let namespaces = if request.include_namespaces {
             stats.namespaces.into_iter().map(convert::namespace_stats).collect()
         } else {
             Vec::new()
@@ -158,30 +163,35 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::GetPerformanceRequest>,
     ) -> Answer<wire::GetPerformanceResponse> {
-        let window = validate::window(request.into_inner().window);
+        let window = validate::window(noted(request).window);
         Ok(Response::new(performance::response(telemetry::performance(window))))
     }
 
     async fn list_logged_operations(
         &self,
-        _request: Request<wire::ListLoggedOperationsRequest>,
+        request: Request<wire::ListLoggedOperationsRequest>,
     ) -> Answer<wire::ListLoggedOperationsResponse> {
-        Err(status::unsupported("AdminService/ListLoggedOperations"))
+        let LoggedListing { log, namespace, operations_max } =
+            validate::logged_operations(noted(request))?;
+        let namespace = namespace.as_ref().map(NamespaceName::as_str);
+        let found = telemetry::logged_operations(log, namespace, operations_max);
+        Ok(Response::new(logged::response(&found)))
     }
 
     async fn compact(
         &self,
         request: Request<wire::CompactRequest>,
     ) -> Answer<wire::CompactResponse> {
-        let compacted = self.store.compact(request.into_inner().wait).await;
+        let compacted = self.store.compact(noted(request).wait).await;
         let compacted = compacted.map_err(|error| failed(&error))?;
         Ok(Response::new(convert::compacted(compacted)))
     }
 
     async fn get_config(
         &self,
-        _request: Request<wire::GetConfigRequest>,
+        request: Request<wire::GetConfigRequest>,
     ) -> Answer<wire::GetConfigResponse> {
+        let wire::GetConfigRequest {} = noted(request);
         let config = Some(config::message(&self.in_force()));
         Ok(Response::new(wire::GetConfigResponse { config }))
     }
@@ -190,7 +200,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::UpdateConfigRequest>,
     ) -> Answer<wire::UpdateConfigResponse> {
-        let wire::UpdateConfigRequest { config, update_mask, persist } = request.into_inner();
+        let wire::UpdateConfigRequest { config, update_mask, persist } = noted(request);
         let change = Change::parse(config, update_mask, &*self.facts.config)?;
         let changed = self.change(change, persist).await?;
         let config = Some(config::message(&changed));
@@ -203,7 +213,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::ExportSnapshotRequest>,
     ) -> Answer<Self::ExportSnapshotStream> {
-        self.snapshots.export(&self.store, request.into_inner()).await
+        self.snapshots.export(&self.store, noted(request)).await
     }
 
     async fn restore_snapshot(

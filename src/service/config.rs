@@ -190,4 +190,4 @@ fn observed(observation: Observation, over: &ConfigPatch) -> Observation {
 
 #[cfg(test)]
 #[path = "config_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -30,7 +30,12 @@ fn base() -> Configured {
 
 /// A source that knows one filter to be wrong.
 #[derive(Debug)]
-struct Source(Mutex<Observation>);
+pub(in crate::service) struct Source(Mutex<Observation>);
+
+/// A source of [`base`].
+pub(in crate::service) fn source() -> Source {
+    Source(Mutex::new(base().observation))
+}
 
 impl ConfigSource for Source {
     fn configured(&self) -> Configured {
@@ -49,8 +54,7 @@ impl ConfigSource for Source {
 
 fn parse(config: wire::ServerConfig, mask: &[&str]) -> Result<Change, Status> {
     let paths: Vec<String> = mask.iter().map(|path| (*path).to_owned()).collect();
-    let source = Source(Mutex::new(base().observation));
-    Change::parse(Some(config), Some(FieldMask { paths }), &source)
+    Change::parse(Some(config), Some(FieldMask { paths }), &source())
 }
 
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {

@@ -9,12 +9,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::Pipelines;
 use super::places::{Places, StreamLimits};
+use super::subjects::noted;
 use super::validate::{self, Count};
 use super::{
     Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, scanning, status, watching,
 };
 use crate::model::{NamespaceName, UnixMillis};
 use crate::store::{Batch, Command, Error, Reading, Refusal, Scan, Store, Written};
+use crate::telemetry;
 use crate::wire::v1 as wire;
 use crate::wire::v1::key_value_service_server::{KeyValueService, KeyValueServiceServer};
 
@@ -93,7 +95,7 @@ impl<S: Store> KeyValue<S> {
 #[tonic::async_trait]
 impl<S: Store> KeyValueService for KeyValue<S> {
     async fn get(&self, request: Request<wire::GetRequest>) -> Answer<wire::GetResponse> {
-        let (namespace, key, view) = validate::get(request.into_inner(), &self.default)?;
+        let (namespace, key, view) = validate::get(noted(request), &self.default)?;
         let found = self.store.get(&namespace, &key, view).await;
         let found = found.map_err(|error| failed(&error, &namespace))?;
         let entry = found.map(|entry| convert::entry(key, entry, view, || self.now()));
@@ -101,14 +103,14 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     }
 
     async fn set(&self, request: Request<wire::SetRequest>) -> Answer<wire::SetResponse> {
-        let (namespace, command) = validate::set(request.into_inner(), &self.default)?;
+        let (namespace, command) = validate::set(noted(request), &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Set(response) = answer else { return Err(wrong_answer()) };
         Ok(Response::new(response))
     }
 
     async fn delete(&self, request: Request<wire::DeleteRequest>) -> Answer<wire::DeleteResponse> {
-        let (namespace, command) = validate::delete(request.into_inner(), &self.default)?;
+        let (namespace, command) = validate::delete(noted(request), &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Delete(response) = answer else {
             return Err(wrong_answer());
@@ -117,7 +119,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     }
 
     async fn touch(&self, request: Request<wire::TouchRequest>) -> Answer<wire::TouchResponse> {
-        let (namespace, command) = validate::touch(request.into_inner(), &self.default)?;
+        let (namespace, command) = validate::touch(noted(request), &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Touch(response) = answer else {
             return Err(wrong_answer());
@@ -129,7 +131,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::IncrementRequest>,
     ) -> Answer<wire::IncrementResponse> {
-        let (namespace, command) = validate::increment(request.into_inner(), &self.default)?;
+        let (namespace, command) = validate::increment(noted(request), &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Increment(response) = answer else {
             return Err(wrong_answer());
@@ -141,7 +143,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::BatchGetRequest>,
     ) -> Answer<wire::BatchGetResponse> {
-        let (namespace, keys, view) = validate::batch_get(request.into_inner(), &self.default)?;
+        let (namespace, keys, view) = validate::batch_get(noted(request), &self.default)?;
         let found = self.store.get_many(&namespace, &keys, view).await;
         let found = found.map_err(|error| failed(&error, &namespace))?;
         let response = convert::found(&keys, &found, view, || self.now());
@@ -155,7 +157,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::BatchWriteRequest>,
     ) -> Answer<wire::BatchWriteResponse> {
-        let (namespace, batch) = validate::batch_write(request.into_inner(), &self.default)?;
+        let (namespace, batch) = validate::batch_write(noted(request), &self.default)?;
         let atomic = batch.atomic;
         let returns_values = batch.commands.iter().any(Command::returns_value);
         let written = self.store.write(&namespace, batch).await;
@@ -175,7 +177,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Answer<wire::ListEntriesResponse> {
-        let listing = validate::list_entries(request.into_inner(), &self.default)?;
+        let listing = validate::list_entries(noted(request), &self.default)?;
         let validate::Listing { namespace, prefix, start_after, entries_max, view, count } =
             listing;
         let total_size = match count {
@@ -197,6 +199,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
             }
             Some(_) | None => String::new(),
         };
+        telemetry::note_keys(page.entries.len());
         let entries = page.entries.into_iter();
         let entries =
             entries.map(|(key, entry)| convert::entry(key, entry, view, || self.now())).collect();
@@ -207,7 +210,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::DeletePrefixRequest>,
     ) -> Answer<wire::DeletePrefixResponse> {
-        let request = request.into_inner();
+        let request = noted(request);
         let validate_only = request.validate_only;
         let (namespace, prefix) = validate::delete_prefix(request, &self.default)?;
         let deleted = if validate_only {
@@ -216,6 +219,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
             self.store.delete_prefix(&namespace, &prefix).await
         };
         let deleted = deleted.map_err(|error| failed(&error, &namespace))?;
+        telemetry::note_keys(usize::try_from(deleted).unwrap_or(usize::MAX));
         Ok(Response::new(wire::DeletePrefixResponse { deleted_count: convert::int64(deleted) }))
     }
 
@@ -225,7 +229,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::ScanEntriesRequest>,
     ) -> Answer<Self::ScanEntriesStream> {
-        let scanning = validate::scan_entries(request.into_inner(), &self.default)?;
+        let scanning = validate::scan_entries(noted(request), &self.default)?;
         let messages = scanning::scan(self.store.clone(), Arc::clone(&self.now), scanning);
         Ok(Response::new(Box::pin(messages)))
     }
@@ -233,7 +237,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     type WatchStream = Messages<wire::WatchResponse>;
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
-        let watch = validate::watch(request.into_inner(), &self.default)?;
+        let watch = validate::watch(noted(request), &self.default)?;
         let place = self.watches.take()?;
         let watching = self.store.watch(&watch.namespace, watch.order.clone()).await;
         let watching = watching.map_err(|error| failed(&error, &watch.namespace))?;

@@ -25,6 +25,7 @@ mod config;
 mod convert;
 mod kept;
 mod key_value;
+mod logged;
 mod methods;
 mod namespaces;
 mod pages;
@@ -34,6 +35,7 @@ mod places;
 mod scanning;
 mod snapshots;
 mod status;
+mod subjects;
 mod validate;
 mod watching;
 

@@ -4,6 +4,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::pages::{self, PageOf};
+use super::subjects::noted;
 use super::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, status, validate};
 use crate::model::NamespaceName;
 use crate::store::{Error, NamespaceInfo, NamespaceSpec, Store};
@@ -44,7 +45,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::CreateNamespaceRequest>,
     ) -> Answer<wire::CreateNamespaceResponse> {
-        let (name, spec) = validate::create_namespace(request.into_inner())?;
+        let (name, spec) = validate::create_namespace(noted(request))?;
         let made = self.store.create_namespace(&name, spec).await;
         let namespace = made.map(convert::namespace).map_err(|error| failed(&error, &name))?;
         Ok(Response::new(wire::CreateNamespaceResponse { namespace: Some(namespace) }))
@@ -54,7 +55,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::GetNamespaceRequest>,
     ) -> Answer<wire::GetNamespaceResponse> {
-        let name = validate::named(&request.into_inner().namespace, &self.default)?;
+        let name = validate::named(&noted(request).namespace, &self.default)?;
         let found = self.store.namespace(&name).await;
         let namespace = found.map(convert::namespace).map_err(|error| failed(&error, &name))?;
         Ok(Response::new(wire::GetNamespaceResponse { namespace: Some(namespace) }))
@@ -64,7 +65,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::ListNamespacesRequest>,
     ) -> Answer<wire::ListNamespacesResponse> {
-        let listing = validate::list_namespaces(request.into_inner())?;
+        let listing = validate::list_namespaces(noted(request))?;
         let (prefix, after) = (listing.prefix.as_str(), listing.start_after.as_deref());
         // One more than asked for tells whether there is another page.
         let found = self.store.namespaces(prefix, after, listing.namespaces_max + 1).await;
@@ -84,7 +85,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::UpdateNamespaceRequest>,
     ) -> Answer<wire::UpdateNamespaceResponse> {
-        let change = validate::update_namespace(request.into_inner())?;
+        let change = validate::update_namespace(noted(request))?;
         let (etag, allow_missing) = (change.etag.as_deref(), change.allow_missing);
         let edit = |spec: &mut NamespaceSpec| change.apply(spec);
         let changed = self.store.update_namespace(&change.name, etag, allow_missing, edit).await;
@@ -97,7 +98,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::DeleteNamespaceRequest>,
     ) -> Answer<wire::DeleteNamespaceResponse> {
-        let request = request.into_inner();
+        let request = noted(request);
         let name = validate::required_name(&request.namespace)?;
         let deleted = self.store.delete_namespace(&name, request.force).await;
         let deleted = deleted.map_err(|error| failed(&error, &name))?;
@@ -108,7 +109,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::ClearNamespaceRequest>,
     ) -> Answer<wire::ClearNamespaceResponse> {
-        let name = validate::required_name(&request.into_inner().namespace)?;
+        let name = validate::required_name(&noted(request).namespace)?;
         let deleted = self.store.clear_namespace(&name).await;
         let deleted = deleted.map_err(|error| failed(&error, &name))?;
         Ok(Response::new(wire::ClearNamespaceResponse { deleted_count: convert::int64(deleted) }))
@@ -118,7 +119,7 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::GetNamespaceStatsRequest>,
     ) -> Answer<wire::GetNamespaceStatsResponse> {
-        let name = validate::named(&request.into_inner().namespace, &self.default)?;
+        let name = validate::named(&noted(request).namespace, &self.default)?;
         let stats = self.store.namespace_stats(&name).await;
         let stats = stats.map(convert::namespace_stats).map_err(|error| failed(&error, &name))?;
         Ok(Response::new(wire::GetNamespaceStatsResponse { stats: Some(stats) }))
@@ -126,8 +127,9 @@ impl<S: Store> NamespaceService for Namespaces<S> {
 
     async fn list_hot_keys(
         &self,
-        _request: Request<wire::ListHotKeysRequest>,
+        request: Request<wire::ListHotKeysRequest>,
     ) -> Answer<wire::ListHotKeysResponse> {
+        noted(request);
         Err(status::unsupported("NamespaceService/ListHotKeys"))
     }
 }

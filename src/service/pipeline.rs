@@ -15,6 +15,7 @@ use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
 use super::places::Place;
+use super::subjects::RunLog;
 use super::{BATCH_ITEMS_MAX, Now, RESPONSE_BYTES_MAX, convert, status, validate};
 use crate::model::NamespaceName;
 use crate::store::{Answer, Error, Operation, Step, Store};
@@ -51,7 +52,7 @@ impl<S: Store> Pipelines<S> {
                 intake.take(&mut waiting, &self.default).await;
                 while !waiting.asked.is_empty() {
                     let answers = self.store.run(&mut waiting.steps).await;
-                    let responses = waiting.respond(answers, &self.now);
+                    let responses = waiting.respond(answers, &self.now, method);
                     assert!(!responses.is_empty(), "a store does at least the first step");
                     if let Some(method) = method {
                         count(method, waiting.begun, &responses);
@@ -94,7 +95,7 @@ impl Intake {
             Some(held) => Some(held),
             None => self.received().await,
         };
-        waiting.begun = Instant::now();
+        waiting.begun = telemetry::message_begins();
         let (mut operations, mut bytes) = (0, 0);
         while let Some(request) = next {
             let size = Size::of(&request);
@@ -105,7 +106,7 @@ impl Intake {
                 self.held = Some(request);
                 return;
             }
-            waiting.ask(request, default);
+            waiting.ask(request, size.bytes, default);
             // Polled without a wish to be woken: what comes later is asked for later.
             next = self.received().now_or_never().flatten();
         }
@@ -171,6 +172,8 @@ struct Waiting {
 /// A request by its id; what it asks for is a step, unless it was refused.
 struct Asked {
     id: i64,
+    /// Bytes of its keys and values.
+    bytes: usize,
     refused: Option<Box<Status>>,
 }
 
@@ -181,7 +184,7 @@ impl Default for Waiting {
 }
 
 impl Waiting {
-    fn ask(&mut self, request: wire::PipelineRequest, default: &NamespaceName) {
+    fn ask(&mut self, request: wire::PipelineRequest, bytes: usize, default: &NamespaceName) {
         let id = request.id;
         let last = self.steps.last().map(|step| &step.namespace);
         let refused = match validate::pipeline_request(request, default, last) {
@@ -191,24 +194,28 @@ impl Waiting {
             }
             Err(status) => Some(Box::new(status)),
         };
-        self.asked.push_back(Asked { id, refused });
+        self.asked.push_back(Asked { id, bytes, refused });
     }
 
-    /// The responses for which there is an answer by now.
+    /// The responses for which there is an answer by now. What was slow by now or failed is logged.
     fn respond(
         &mut self,
         answers: Vec<Result<Answer, Error>>,
         now: &Now,
+        method: Option<&'static Method>,
     ) -> Vec<wire::PipelineResponse> {
+        let log = RunLog::of(method, self.begun.elapsed());
         let mut responses = Vec::with_capacity(self.asked.len());
         let mut done = self.steps.drain(..answers.len()).zip(answers);
-        while let Some(Asked { id, refused }) = self.asked.pop_front() {
+        while let Some(Asked { id, bytes, refused }) = self.asked.pop_front() {
             let response = match refused {
-                Some(status) => Response::Error(status::to_wire(&status)),
+                Some(status) => log.of_refused(bytes, Response::Error(status::to_wire(&status))),
                 None => match done.next() {
-                    Some((step, answer)) => response(step, answer, now),
+                    Some((step, answer)) => log.of_answered(bytes, step, answer, |step, answer| {
+                        response(step, answer, now)
+                    }),
                     None => {
-                        self.asked.push_front(Asked { id, refused: None });
+                        self.asked.push_front(Asked { id, bytes, refused: None });
                         break;
                     }
                 },

@@ -3,13 +3,14 @@
 //! Each message is a page of its own, read when the one before has been taken: whoever reads slowly
 //! holds nothing up and keeps nothing in memory, and other requests are served in between.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_stream::stream;
+use prost::Message;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_stream::Stream;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::validate::Scanning;
 use super::{Now, convert, status};
@@ -45,7 +46,7 @@ pub(super) fn scan<S: Store>(
     stream! {
         while left > 0 {
             scan.entries_max = usize::try_from(left).unwrap_or(usize::MAX).min(PAGE_ENTRIES_MAX);
-            let begun = Instant::now();
+            let begun = telemetry::message_begins();
             let page = match store.scan(&namespace, scan.clone()).await {
                 Ok(page) => page,
                 // Only the beginning can be refused: what was begun goes on at the namespace's rate.
@@ -55,7 +56,7 @@ pub(super) fn scan<S: Store>(
                 }
                 Err(error) => {
                     let failed = status::of_error(&error, namespace.as_str()).into_status();
-                    count(method, failed.code(), begun.elapsed());
+                    count(method, begun, Err(&failed));
                     yield Err(failed);
                     return;
                 }
@@ -65,8 +66,9 @@ pub(super) fn scan<S: Store>(
             let Some((last, _)) = entries.last() else { return };
             scan.start_after = Some(last.as_str().to_owned());
             left = left.saturating_sub(entries.len() as u64);
+            telemetry::note_keys(entries.len());
             let message = message(entries, view, &now);
-            count(method, Code::Ok, begun.elapsed());
+            count(method, begun, Ok(&message));
             yield Ok(message);
             if !more {
                 return;
@@ -86,9 +88,12 @@ fn message(
     wire::ScanEntriesResponse { entries: entries.collect() }
 }
 
-fn count(method: Option<&'static Method>, code: Code, elapsed: Duration) {
-    if let Some(method) = method {
-        let code = u16::try_from(code as i32).unwrap_or(Code::Unknown as u16);
-        method.operated(code, elapsed, 1, Instant::now());
-    }
+fn count(
+    method: Option<&'static Method>,
+    begun: Instant,
+    outcome: Result<&wire::ScanEntriesResponse, &Status>,
+) {
+    let Some(method) = method else { return };
+    let now = Instant::now();
+    method.answered(begun, now, outcome.err(), || outcome.map_or(0, Message::encoded_len));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
 use tokio_stream::Stream;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::places::Places;
 use super::validate::Upload;
@@ -50,9 +50,9 @@ impl Snapshots {
             let _place = place;
             let tally = Tally::of("/pykv.v1.AdminService/ExportSnapshot");
             loop {
-                let begun = Instant::now();
+                let begun = telemetry::message_begins();
                 let piece = export.next().await;
-                tally.count(piece.as_ref().err(), begun);
+                tally.count(begun, piece.as_ref().map(piece_bytes));
                 match piece {
                     Ok(Piece::Bytes(chunk)) => {
                         yield Ok(wire::ExportSnapshotResponse { chunk, summary: None });
@@ -82,21 +82,22 @@ impl Snapshots {
     ) -> Result<Response<wire::RestoreSnapshotResponse>, Status> {
         let _place = self.restores.take()?;
         let tally = Tally::of("/pykv.v1.AdminService/RestoreSnapshot");
-        let mut begun = Instant::now();
+        let mut begun = telemetry::message_begins();
         let options = validate::restore_options(next(&mut messages).await?)?;
         let begin = store.restore_snapshot(options).await;
-        tally.count(begin.as_ref().err(), begun);
+        tally.count(begun, begin.as_ref().map(|_| 0));
         let mut restore = begin.map_err(|error| failed(&error))?;
         while let Some(message) = next(&mut messages).await? {
-            begun = Instant::now();
+            begun = telemetry::message_begins();
             let Upload(chunk) = validate::upload(message)?;
+            let bytes = chunk.len();
             let taken = restore.push(chunk).await;
-            tally.count(taken.as_ref().err(), begun);
+            tally.count(begun, taken.as_ref().map(|_| bytes));
             taken.map_err(|error| failed(&error))?;
         }
-        begun = Instant::now();
+        begun = telemetry::message_begins();
         let restored = restore.finish().await;
-        tally.count(restored.as_ref().err(), begun);
+        tally.count(begun, restored.as_ref().map(|_| 0));
         let restored = restored.map_err(|error| failed(&error))?;
         Ok(Response::new(convert::restored(restored)))
     }
@@ -121,11 +122,18 @@ impl Tally {
         Tally(telemetry::find(path))
     }
 
-    fn count(&self, error: Option<&Error>, begun: Instant) {
+    /// Counts a message that was begun then, by the bytes it carried or by why it failed.
+    fn count(&self, begun: Instant, outcome: Result<usize, &Error>) {
         let Some(method) = self.0 else { return };
-        let code = error.map_or(Code::Ok, |error| failed(error).code());
-        let (now, code) = (Instant::now(), u16::try_from(i32::from(code)).unwrap_or_default());
-        method.operated(code, now.saturating_duration_since(begun), 1, now);
+        let failure = outcome.err().map(failed);
+        method.answered(begun, Instant::now(), failure.as_ref(), || outcome.unwrap_or(0));
+    }
+}
+
+fn piece_bytes(piece: &Piece) -> usize {
+    match piece {
+        Piece::Bytes(chunk) => chunk.len(),
+        Piece::End(_) => 0,
     }
 }
 

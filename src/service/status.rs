@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use crate::store::{Error, Quota, Refusal, SnapshotError, WatchError};
+use crate::telemetry;
 use crate::wire::v1::ErrorReason;
 
 /// The domain of every `google.rpc.ErrorInfo` this server sends.
@@ -95,13 +96,24 @@ impl Failure {
 
 /// A status as part of an answer: same code, same details.
 pub(super) fn to_wire(status: &Status) -> tonic_types::Status {
-    let bare = || tonic_types::Status {
-        code: status.code() as i32,
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    };
+    parts_to_wire(status.code() as i32, status.message(), status.details())
+}
+
+/// The status that an operation was logged with.
+pub(super) fn of_logged(failure: &telemetry::Failure) -> tonic_types::Status {
+    parts_to_wire(i32::from(failure.code), &failure.message, &failure.details)
+}
+
+/// The failure to log where a status is part of an answer.
+pub(super) fn to_logged(status: &tonic_types::Status) -> telemetry::Failure {
+    let code = u16::try_from(status.code).unwrap_or(Code::Unknown as u16);
+    telemetry::Failure::new(code, &status.message, status.encode_to_vec().into())
+}
+
+fn parts_to_wire(code: i32, message: &str, details: &[u8]) -> tonic_types::Status {
+    let bare = || tonic_types::Status { code, message: message.to_owned(), details: Vec::new() };
     // The details of a status with details are the very message wanted here, encoded.
-    match status.details() {
+    match details {
         [] => bare(),
         details => tonic_types::Status::decode(details).unwrap_or_else(|_| bare()),
     }

@@ -43,7 +43,7 @@ pub(super) fn messages(
                 next = watching.next() => Some(next),
                 () = silence.as_mut() => None,
             };
-            let begun = Instant::now();
+            let begun = telemetry::message_begins();
             silence.as_mut().reset(tokio::time::Instant::from_std(begun) + progress_interval);
             let delivery = match next {
                 None => {
@@ -59,8 +59,8 @@ pub(super) fn messages(
             };
             let before = std::mem::replace(&mut told, delivery.version);
             for message in of_delivery(delivery, order.values, before, &now) {
-                let now = Instant::now();
-                method.operated(0, now.saturating_duration_since(begun), 1, now);
+                telemetry::note_keys(message.events.len());
+                method.answered(begun, Instant::now(), None, || message.encoded_len());
                 yield Ok(message);
             }
         }

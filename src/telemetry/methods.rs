@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 
+use super::notes::Notes;
 use super::seconds::Tally;
 
 /// Shards of a method's counters. Threads take them in turn, so that workers do not share one until
@@ -58,6 +59,11 @@ impl Method {
         Self { service: service.into(), name: name.into(), kind, shards: Default::default() }
     }
 
+    /// As reports name it, such as "pykv.v1.KeyValueService/Get".
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.service, self.name)
+    }
+
     /// How many messages go each way.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -68,19 +74,17 @@ impl Method {
         self.shards[shard()].0.lock().started += 1;
     }
 
-    /// Counts a call that has ended with `code`, a number of `tonic::Code`, after `elapsed`.
-    pub fn handled(&self, code: u16, elapsed: Duration) {
-        self.handled_at(code, elapsed, Instant::now());
-    }
-
-    /// As [`Self::handled`], for a caller who has read the time already. A unary call is one operation;
-    /// how long a stream was open says nothing about performance, so its messages count, by
+    /// Counts a call that has ended at `now` with `code`, a number of `tonic::Code`, after `elapsed`.
+    /// A unary call is one operation, and logged with its `notes` if it was slow or failed. How long
+    /// a stream was open says nothing about performance, so its messages count, by
     /// [`Self::operated`].
-    pub fn handled_at(&self, code: u16, elapsed: Duration, now: Instant) {
+    pub fn handled(&'static self, code: u16, elapsed: Duration, now: Instant, notes: &mut Notes) {
         let mut tally = self.shards[shard()].0.lock();
         tally.ended(code, elapsed);
         if self.kind == Kind::Unary {
             tally.operated(code, elapsed, 1, second(now));
+            drop(tally);
+            notes.log(self, code, elapsed);
         }
     }
 

@@ -1,10 +1,13 @@
-//! What the server tells about itself: metrics, the performance of each method, and its log lines.
+//! What the server tells about itself: metrics, the performance of each method, operations worth a
+//! look, and its log lines.
 //!
 //! # How it works
 //! [`install`] sets up the recorder once; [`Handle::render`] writes the Prometheus text. Three sources
 //! meet in that text: what happened ([`metrics`], through the recorder), what each gRPC method did
 //! ([`method`], counted in shards that a worker thread has to itself), and what the store holds
-//! ([`set_collector`], asked only when somebody scrapes).
+//! ([`set_collector`], asked only when somebody scrapes). While a call is worked on, whoever knows
+//! something of it adds to its [`Notes`]; if it turns out slow or failed they become a
+//! [`LoggedOperation`].
 //!
 //! # Why
 //! A counter behind a lookup of label strings costs as much as the rest of a small request. So a
@@ -13,7 +16,8 @@
 //!
 //! # Invariants
 //! The number of series is bounded: methods come from a schema, namespaces beyond
-//! [`NAMESPACES_MAX`] are summed under `_other`. Keys, values and tokens never become labels.
+//! [`NAMESPACES_MAX`] are summed under `_other`. Keys, values and tokens never become labels. An
+//! operation that is neither slow nor failed allocates nothing here.
 //!
 //! # Not here
 //! The route that serves the text: `server`. Who calls the performance report: `service`.
@@ -23,6 +27,8 @@ mod grpc;
 mod log;
 mod methods;
 pub mod metrics;
+mod notes;
+mod operations;
 mod page;
 mod recorder;
 mod seconds;
@@ -31,6 +37,14 @@ mod store;
 pub use log::{LogFormat, check_filter, refilter, trace};
 pub use methods::{Kind, Method, find, method, methods, register};
 pub use metrics::{compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes};
+pub use notes::{
+    Notes, Particulars, StorageWait, Subject, message_begins, note_keys, note_received,
+    note_subject,
+};
+pub use operations::{
+    Failure, LOGGED_OPERATIONS_MAX, LoggedOperation, OperationLog, code_of, is_logged, is_slow,
+    logged_operations, set_slow_threshold,
+};
 pub use recorder::{Handle, descriptors_max, install};
 pub use seconds::{MethodPerformance, Performance, performance};
 pub use store::{NAMESPACES_MAX, NamespaceSample, StoreSample, set_collector};

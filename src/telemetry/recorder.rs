@@ -72,8 +72,8 @@ pub fn descriptors_max() -> Option<u64> {
 mod tests {
     use super::*;
     use crate::telemetry::{
-        NamespaceSample, StoreSample, compaction_seconds, replay_seconds, set_collector,
-        sync_seconds, torn_tail_bytes,
+        NamespaceSample, Notes, StoreSample, compaction_seconds, method, replay_seconds,
+        set_collector, sync_seconds, torn_tail_bytes,
     };
 
     #[test]
@@ -86,7 +86,8 @@ mod tests {
         torn_tail_bytes(1);
         events::connection_accepted();
         events::connection_refused();
-        crate::telemetry::method("test.Service", "Call").handled(0, second);
+        let (called, mut notes) = (method("test.Service", "Call"), Notes::begin(None));
+        called.handled(0, second, std::time::Instant::now(), &mut notes);
         set_collector(Box::new(|| StoreSample {
             namespaces: vec![NamespaceSample { name: "a b".into(), ..NamespaceSample::default() }],
             ..StoreSample::default()

@@ -88,6 +88,11 @@ fn known(code: u16) -> usize {
     if code < CODES { code } else { 2 }
 }
 
+/// Whether an operation that ended with `code` has failed by the server's fault.
+pub(super) fn is_server_error(code: u16) -> bool {
+    SERVER_ERRORS.contains(&known(code))
+}
+
 impl Tally {
     /// Counts one call that ended.
     pub(super) fn ended(&mut self, code: u16, elapsed: Duration) {
@@ -99,7 +104,7 @@ impl Tally {
     /// Counts `count` operations that were done in `second` and took `elapsed` each.
     pub(super) fn operated(&mut self, code: u16, elapsed: Duration, count: u32, second: u64) {
         self.operations += u64::from(count);
-        let errors = if SERVER_ERRORS.contains(&known(code)) { u64::from(count) } else { 0 };
+        let errors = if is_server_error(code) { u64::from(count) } else { 0 };
         let current = self.current_at(second);
         let sum = elapsed.saturating_mul(count);
         current.total.add(Total { count: u64::from(count), errors, sum, max: elapsed });

@@ -211,10 +211,9 @@ def test_a_change_is_kept_across_restarts_only_when_asked(data_dir):
 @pytest.mark.parametrize(
     "method",
     [
-        lambda c: c.admin.ListLoggedOperations(pb.ListLoggedOperationsRequest()),
         lambda c: c.namespaces.ListHotKeys(pb.ListHotKeysRequest(namespace="default")),
     ],
-    ids=["LoggedOperations", "HotKeys"],
+    ids=["HotKeys"],
 )
 def test_a_method_that_is_not_there_says_so(client, method):
     with refused("UNIMPLEMENTED", "UNSUPPORTED") as caught:

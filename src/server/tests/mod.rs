@@ -3,5 +3,6 @@
 mod abuse;
 mod kit;
 mod lifecycle;
+mod logged;
 mod turns;
 mod wire;

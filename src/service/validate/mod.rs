@@ -19,6 +19,7 @@
 
 mod config;
 mod entry;
+mod logged;
 mod namespace;
 mod operation;
 mod page;
@@ -38,6 +39,7 @@ pub(super) use entry::{
     Count, Listing, Scanning, batch_get, batch_write, delete, delete_prefix, get, increment,
     list_entries, scan_entries, set, touch,
 };
+pub(super) use logged::{LoggedListing, logged_operations};
 pub(super) use namespace::{
     create_namespace, list_namespaces, named, required_name, update_namespace,
 };

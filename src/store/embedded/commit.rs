@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use crate::store::Error;
-use crate::telemetry;
+use crate::telemetry::{self, StorageWait};
 use crate::wal::{Log, Lsn};
 
 /// After this long without a sync, writes that need not wait for one wait for it all the same:
@@ -153,6 +153,7 @@ impl Commit {
         }
         let desk = Desk::here(self);
         let stalls = self.stalls.load(Ordering::Acquire);
+        let _waiting = StorageWait::begin();
         poll_fn(|cx| self.poll_durable(&desk, lsn, stalls, cx)).await
     }
 

@@ -50,6 +50,8 @@ use parking_lot::{Mutex, RwLock};
 
 pub use clock::Clock;
 pub use snapshot::{EmbeddedExport, EmbeddedRestore};
+#[cfg(test)]
+pub(crate) use tests::unstarted;
 pub use watch::Watcher;
 
 use super::{Error, Settings};

@@ -23,7 +23,10 @@ use tonic_types::StatusExt;
 use super::*;
 
 /// Asserts that `result` is INVALID_ARGUMENT with exactly these violations: field and reason.
-fn refused<T: std::fmt::Debug>(result: Result<T, Status>, expected: &[(&str, &str)]) -> Status {
+pub(super) fn refused<T: std::fmt::Debug>(
+    result: Result<T, Status>,
+    expected: &[(&str, &str)],
+) -> Status {
     let status = result.expect_err("it should be refused");
     assert_eq!(status.code(), Code::InvalidArgument);
     let violations = status.get_details_bad_request().expect("a BadRequest").field_violations;

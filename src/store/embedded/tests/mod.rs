@@ -70,6 +70,12 @@ fn open(dir: &Path, settings: Settings, clock: Clock) -> Result<Embedded, super:
     Ok(store)
 }
 
+/// A store that has not begun to serve.
+pub(crate) fn unstarted(dir: &Path) -> Embedded {
+    let (log, settings) = (wal::Config::new(dir.join("log")), settings());
+    Embedded::open(Config { log, namespaces_max: 9, settings }, Clock::manual(NOW)).unwrap()
+}
+
 fn copy_dir(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
