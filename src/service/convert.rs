@@ -9,8 +9,8 @@ use super::status;
 use super::validate::ConfigPatch;
 use crate::model::{Bound, Durability, Eviction, Key, Keys, Lifetime, Policy, UnixMillis};
 use crate::store::{
-    Command, Compacted, Entry, Found, NamespaceInfo, NamespaceStats, Outcome, Refusal, Restored,
-    SnapshotSummary, Usage, View,
+    Command, Compacted, Entry, Found, HotKey, HotKeys, NamespaceInfo, NamespaceStats, Outcome,
+    Refusal, Restored, SnapshotSummary, Usage, View,
 };
 use crate::wire::EntryFields;
 use crate::wire::v1 as wire;
@@ -33,6 +33,14 @@ pub(super) fn duration(length: Duration) -> WireDuration {
 
 fn nanos(length: Duration) -> i32 {
     i32::try_from(length.subsec_nanos()).expect("there are fewer than 2^31 nanoseconds in a second")
+}
+
+/// The keys used most.
+pub(super) fn hot_keys(hot: HotKeys) -> wire::ListHotKeysResponse {
+    let keys = hot.keys.into_iter().map(|HotKey { key, reads_per_second, writes_per_second }| {
+        wire::HotKey { key, reads_per_second, writes_per_second }
+    });
+    wire::ListHotKeysResponse { hot_keys: keys.collect(), window: Some(duration(hot.window)) }
 }
 
 /// What a snapshot holds.

@@ -129,8 +129,10 @@ impl<S: Store> NamespaceService for Namespaces<S> {
         &self,
         request: Request<wire::ListHotKeysRequest>,
     ) -> Answer<wire::ListHotKeysResponse> {
-        noted(request);
-        Err(status::unsupported("NamespaceService/ListHotKeys"))
+        let (name, most) = validate::hot_keys(&noted(request), &self.default)?;
+        let hot = self.store.hot_keys(&name, most).await;
+        let hot = hot.map(convert::hot_keys).map_err(|error| failed(&error, &name))?;
+        Ok(Response::new(hot))
     }
 }
 

@@ -332,14 +332,6 @@ pub(super) fn upload_silent(longest: Duration) -> Status {
     Failure::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text).into_status()
 }
 
-/// What a caller hears who asks for something this server cannot do.
-pub(super) fn unsupported(capability: &str) -> Status {
-    let text = format!("this server does not offer {capability}");
-    Failure::new(Code::Unimplemented, ErrorReason::Unsupported, text)
-        .with("capability", capability)
-        .into_status()
-}
-
 /// How tonic begins what it says of a message that is too long.
 const TOO_LONG: &str = "Error, decoded message length too large";
 

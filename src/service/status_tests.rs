@@ -140,15 +140,6 @@ fn the_status_inside_a_batch_is_the_status_of_the_single_call() {
 }
 
 #[test]
-fn what_is_not_offered_is_named() {
-    let status = unsupported("KeyValueService/Watch");
-    assert_eq!(status.code(), Code::Unimplemented);
-    let info = status.get_details_error_info().unwrap();
-    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("UNSUPPORTED", "pykv"));
-    assert_eq!(info.metadata["capability"], "KeyValueService/Watch");
-}
-
-#[test]
 fn a_response_that_is_too_large_says_the_limit() {
     let status = response_too_large(4096);
     assert_eq!(status.code(), Code::ResourceExhausted);

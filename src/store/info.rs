@@ -111,6 +111,26 @@ pub struct NamespaceStats {
     pub active_watches: u64,
 }
 
+/// A key that is used much.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HotKey {
+    /// The key.
+    pub key: String,
+    /// Estimated lookups in a second, whether they found something or not.
+    pub reads_per_second: f64,
+    /// Estimated changes in a second.
+    pub writes_per_second: f64,
+}
+
+/// The keys of a namespace that are used most.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HotKeys {
+    /// Most used first.
+    pub keys: Vec<HotKey>,
+    /// How long the time was that they were counted in; zero where nothing was.
+    pub window: Duration,
+}
+
 /// What is known of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogInfo {

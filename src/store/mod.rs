@@ -32,8 +32,8 @@ pub use crate::engine::{
 };
 pub use error::{Error, SnapshotError, WatchError};
 pub use info::{
-    Capabilities, Compacted, LogInfo, NamespaceInfo, NamespaceSpec, NamespaceStats, Page, Settings,
-    StoreStats, Usage,
+    Capabilities, Compacted, HotKey, HotKeys, LogInfo, NamespaceInfo, NamespaceSpec,
+    NamespaceStats, Page, Settings, StoreStats, Usage,
 };
 pub use step::{Answer, Operation, Step};
 
@@ -198,6 +198,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         name: &NamespaceName,
     ) -> impl Future<Output = Result<NamespaceStats, Error>> + Send;
+
+    /// The keys of a namespace that are used most, most used first, at most `most` of them: an
+    /// estimate, of the last minute at most.
+    fn hot_keys(
+        &self,
+        name: &NamespaceName,
+        most: usize,
+    ) -> impl Future<Output = Result<HotKeys, Error>> + Send;
 
     /// Counters of the store, and of each namespace by name.
     fn stats(&self) -> impl Future<Output = Result<StoreStats, Error>> + Send;

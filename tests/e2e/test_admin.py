@@ -208,19 +208,6 @@ def test_a_change_is_kept_across_restarts_only_when_asked(data_dir):
         assert config(client).max_wal_entries == 4321
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        lambda c: c.namespaces.ListHotKeys(pb.ListHotKeysRequest(namespace="default")),
-    ],
-    ids=["HotKeys"],
-)
-def test_a_method_that_is_not_there_says_so(client, method):
-    with refused("UNIMPLEMENTED", "UNSUPPORTED") as caught:
-        method(client)
-    assert caught[0].metadata["capability"]
-
-
 def test_an_unknown_method_is_unimplemented(client):
     for path in ["/pykv.v1.KeyValueService/Nothing", "/no.such.Service/Get"]:
         call = client.channel.unary_unary(path)

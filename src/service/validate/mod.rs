@@ -41,7 +41,7 @@ pub(super) use entry::{
 };
 pub(super) use logged::{LoggedListing, logged_operations};
 pub(super) use namespace::{
-    create_namespace, list_namespaces, named, required_name, update_namespace,
+    create_namespace, hot_keys, list_namespaces, named, required_name, update_namespace,
 };
 pub(super) use operation::operations_bytes;
 pub(super) use pipeline::pipeline_request;

@@ -16,6 +16,10 @@ use crate::wire::v1::ErrorReason;
 const PAGE_NAMESPACES_MAX: usize = 1000;
 const PAGE_NAMESPACES_DEFAULT: usize = 100;
 
+/// Most hot keys of a namespace that are told.
+const HOT_KEYS_MAX: usize = 100;
+const HOT_KEYS_DEFAULT: usize = 10;
+
 /// A page of namespaces asked for.
 #[derive(Debug)]
 pub(crate) struct NamespaceListing {
@@ -106,6 +110,18 @@ pub(crate) fn named(text: &str, default: &NamespaceName) -> Result<NamespaceName
     let mut problems = Problems::default();
     let name = problems.namespace(text, At::Field(&At::Top, "namespace"), default);
     problems.refuse(name)
+}
+
+/// Checks a request for hot keys; also says how many at most.
+pub(crate) fn hot_keys(
+    request: &wire::ListHotKeysRequest,
+    default: &NamespaceName,
+) -> Result<(NamespaceName, usize), Status> {
+    let mut problems = Problems::default();
+    let at = At::Field(&At::Top, "namespace");
+    let name = problems.namespace(&request.namespace, at, default);
+    let most = problems.page_size(request.page_size, HOT_KEYS_DEFAULT, HOT_KEYS_MAX);
+    problems.refuse(name.zip(most))
 }
 
 /// Checks the name in a request that destroys: here nothing is taken to mean `default`.

@@ -94,6 +94,7 @@ macro_rules! suite {
                 the_default_namespace_stays,
                 clearing_empties_one_namespace_only,
                 counters_tell_what_was_done,
+                the_keys_used_most_are_told_most_used_first,
                 settings_are_kept_and_in_force_at_once;
             snapshots: a_copy_comes_back_as_it_was,
                 a_restore_treats_what_is_there_as_it_was_told,

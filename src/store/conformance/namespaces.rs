@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 
 use super::{World, delete, key, make, many_in, one, one_in, peek, set, space, value, value_in};
-use crate::model::{Bound, Policy, Version};
-use crate::store::{Batch, Error, NamespaceSpec, Settings, Store, View};
+use crate::model::{Bound, Keys, Policy, Version};
+use crate::store::{Batch, Error, HotKey, NamespaceSpec, Operation, Settings, Step, Store, View};
 
 pub(crate) async fn namespaces_do_not_see_each_other(world: &impl World) {
     let store = world.store();
@@ -159,4 +159,39 @@ pub(crate) async fn settings_are_kept_and_in_force_at_once(world: &impl World) {
     let usage = async |name| store.namespace(&space(name)).await.unwrap().usage;
     assert_eq!((usage("default").await.keys, usage("own").await.keys), (2, 3));
     assert!(usage("own").await.version > Version(0));
+}
+
+pub(crate) async fn the_keys_used_most_are_told_most_used_first(world: &impl World) {
+    let (store, n) = (world.store(), space("n"));
+    let missing = Error::NamespaceNotFound("n".to_owned());
+    assert_eq!(store.hot_keys(&n, 10).await.unwrap_err(), missing);
+    make(store, "n", Policy::default()).await;
+    assert_eq!(store.hot_keys(&n, 10).await.unwrap().keys, []);
+    one_in(store, "n", set("w", "v")).await;
+    one_in(store, "n", delete("w")).await;
+    // What changes nothing is no write, what finds nothing is a read.
+    one_in(store, "n", delete("none")).await;
+    let keys: Keys = ["r", "w", "r"].into_iter().map(key).collect();
+    store.get_many(&n, &keys, View::Metadata).await.unwrap();
+    store.get(&n, &key("r"), View::Full).await.unwrap();
+    let get = Operation::Get { key: key("r"), view: View::Key };
+    let write = Operation::Write(set("s", "v"));
+    let mut steps = [Step::new(n.clone(), get), Step::new(n.clone(), write)];
+    assert_eq!(store.run(&mut steps).await.len(), 2);
+    world.advance(2000);
+    let told = store.hot_keys(&n, 10).await.unwrap();
+    let counts = |one: &HotKey| {
+        let seconds = told.window.as_secs_f64();
+        let count = |rate: f64| (rate * seconds).round();
+        (one.key.clone(), count(one.reads_per_second), count(one.writes_per_second))
+    };
+    let expected = [("r", 4.0, 0.0), ("w", 1.0, 2.0), ("s", 0.0, 1.0)];
+    let expected = expected.map(|(key, reads, writes)| (key.to_owned(), reads, writes));
+    assert_eq!(told.keys.iter().map(counts).collect::<Vec<_>>(), expected);
+    assert_eq!(store.hot_keys(&n, 1).await.unwrap().keys, told.keys[..1]);
+    assert_eq!(store.hot_keys(&space("default"), 10).await.unwrap().keys, []);
+    // Listing, counting and time are no use of a key; after a while nothing is left.
+    store.count(&n, "").await.unwrap();
+    world.advance(10 * 60 * 1000);
+    assert_eq!(store.hot_keys(&n, 10).await.unwrap().keys, []);
 }

@@ -17,7 +17,7 @@ use super::watch::Watcher;
 use crate::engine::Engine;
 use crate::model::{Key, Keys, NamespaceName};
 use crate::store::{
-    Answer, Batch, Capabilities, Command, Compacted, Entry, Error, Found, NamespaceInfo,
+    Answer, Batch, Capabilities, Command, Compacted, Entry, Error, Found, HotKeys, NamespaceInfo,
     NamespaceSpec, NamespaceStats, Outcome, Page, Refusal, RestoreOptions, Scan, Settings, Step,
     Store, StoreStats, View, WatchOrder, Written,
 };
@@ -263,6 +263,15 @@ impl Store for Embedded {
         let shared = self.shared()?;
         match with_existing(shared, name, |turn| turn.stats()) {
             Ok(stats) => Ok(stats),
+            Err(error) => Err(told(shared, error).await),
+        }
+    }
+
+    async fn hot_keys(&self, name: &NamespaceName, most: usize) -> Result<HotKeys, Error> {
+        let shared = self.shared()?;
+        let now = shared.clock.now();
+        match with_existing(shared, name, |turn| turn.state.heat.hottest(most, now)) {
+            Ok(hottest) => Ok(hottest),
             Err(error) => Err(told(shared, error).await),
         }
     }

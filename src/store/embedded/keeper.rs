@@ -140,7 +140,13 @@ impl Shared {
     }
 
     fn keep_namespace(&self, namespace: &Namespace) {
-        repeat(|| namespace.enter().is_some_and(|mut turn| turn.shed(self)));
+        let now = self.clock.now();
+        repeat(|| {
+            namespace.enter().is_some_and(|mut turn| {
+                turn.state.heat.rest(now);
+                turn.shed(self)
+            })
+        });
         repeat(|| namespace.enter().is_some_and(|mut turn| turn.log_image(self)));
         repeat(|| {
             namespace.enter().is_some_and(|mut turn| turn.state.engine.defragment(DEFRAGMENT_BYTES))

@@ -7,6 +7,7 @@
 //! (`commit`). The verbs are in `door`; those of a pipeline come together in one turn (`run`). What a
 //! turn has changed is remembered for those who [`watch`]. [`keeper`] sweeps, relieves and triggers;
 //! [`compaction`] writes the log anew beside the traffic, a [`snapshot`] leaves or comes in beside it;
+//! [`heat`] samples which keys are used most;
 //! [`loading`] brings back what the log remembers; [`budget`] shares out the memory.
 //!
 //! # Why
@@ -28,6 +29,7 @@ mod commit;
 mod compaction;
 mod deletion;
 mod door;
+mod heat;
 mod keeper;
 mod loading;
 mod namespace;

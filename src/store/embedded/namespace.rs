@@ -10,6 +10,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::{Mutex, MutexGuard};
 
+use super::heat::Heat;
 use super::loading::Resident;
 use super::shared::Shared;
 use super::watch::{Desk, History};
@@ -48,6 +49,7 @@ pub(super) struct State {
     /// How far entries written while nothing was logged have been logged since that changed.
     pub(super) imaging: Option<ImageCursor>,
     pub(super) history: History,
+    pub(super) heat: Heat,
     /// Where those sit who watch.
     pub(super) desks: Vec<Arc<Desk>>,
     /// The engine's counters when the log was replayed.
@@ -106,6 +108,7 @@ impl Namespace {
                 removal: 0,
                 imaging: None,
                 history,
+                heat: Heat::default(),
                 desks: Vec::new(),
                 quota_rejections: 0,
                 rate_limit_rejections: 0,
@@ -254,6 +257,7 @@ impl Turn<'_> {
         let version = self.state.engine.version().max(self.state.reserve.through).max(coming);
         shared.budget.settle(&self.home.charged, 0);
         self.state.history = History::new(version);
+        self.state.heat = Heat::default();
         self.state.desks.drain(..).for_each(|desk| desk.ring());
         // Freeing may take long.
         let mut heir = Engine::new(Rules::default());

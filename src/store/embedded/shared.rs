@@ -12,6 +12,7 @@ use super::budget::Budget;
 use super::clock::Clock;
 use super::commit::{Commit, Ticket};
 use super::compaction::Compactor;
+use super::heat::Gauges;
 use super::keeper::Keeper;
 use super::loading::Loaded;
 use super::namespace::Namespace;
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) compactor: Compactor,
     pub(super) keeper: Keeper,
     pub(super) snapshots: Snapshots,
+    pub(super) gauges: Gauges,
     pub(super) settings: RwLock<Settings>,
     /// As in the settings, where every write looks.
     read_only: AtomicBool,
@@ -65,6 +67,7 @@ impl Shared {
             compactor: Compactor::new(now),
             keeper: Keeper::default(),
             snapshots: Snapshots::default(),
+            gauges: Gauges::default(),
             read_only: AtomicBool::new(settings.read_only),
             settings: RwLock::new(settings),
             stopping: AtomicBool::new(false),

@@ -4,6 +4,7 @@ use std::borrow::{Borrow, Cow};
 use std::time::Duration;
 
 use super::commit::Ticket;
+use super::heat::{self, Access};
 use super::namespace::{Turn, Unsynced};
 use super::shared::{AbortOnPanic, Shared};
 use super::watch::History;
@@ -86,6 +87,8 @@ impl Turn<'_> {
         let refusals = decision.outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         state.quota_rejections += refusals.filter(|refusal| rejected(refusal)).count() as u64;
         let ticket = self.carry_out(shared, &decision.mutations);
+        let written = decision.mutations.iter().filter_map(heat::written);
+        self.state.heat.note(Access::Write, written.clone().count(), written, now, &shared.gauges);
         Ok(Ruled { outcomes: decision.outcomes, committed: decision.committed, ticket })
     }
 
@@ -285,7 +288,10 @@ impl Turn<'_> {
         view: View,
     ) -> Result<(Option<Entry>, Ticket), Error> {
         self.admit(1)?;
-        let found = self.state.engine.get(key.as_str(), view, shared.clock.now());
+        let now = shared.clock.now();
+        let found = self.state.engine.get(key.as_str(), view, now);
+        let used = std::iter::once(key.as_str());
+        self.state.heat.note(Access::Read, 1, used, now, &shared.gauges);
         let ticket = match &found {
             Some(_) if self.is_settled() => Ticket::Now,
             Some(entry) => self.seen(shared, entry.version),
@@ -327,9 +333,12 @@ impl Turn<'_> {
     pub(super) fn find<'k>(
         &mut self,
         shared: &Shared,
-        keys: impl Iterator<Item = (&'k str, View)>,
+        keys: impl Iterator<Item = (&'k str, View)> + Clone,
     ) -> (Found, Ticket) {
-        let found = self.state.engine.get_many(keys, shared.clock.now(), VALUES_BYTES_MAX);
+        let now = shared.clock.now();
+        let found = self.state.engine.get_many(keys.clone(), now, VALUES_BYTES_MAX);
+        let used = keys.map(|(key, _)| key);
+        self.state.heat.note(Access::Read, found.len(), used, now, &shared.gauges);
         if self.is_settled() {
             return (found, Ticket::Now);
         }

@@ -258,3 +258,17 @@ fn everything_wrong_with_a_list_of_namespaces_is_told_at_once() {
     assert_eq!(listing.start_after.as_deref(), Some("acme"));
     refused(list(None, token, "b"), &expected[1..]);
 }
+
+#[test]
+fn hot_keys_are_ten_unless_told_and_a_hundred_at_most() {
+    let ask = |namespace: &str, page_size| {
+        let request = wire::ListHotKeysRequest { namespace: namespace.into(), page_size };
+        hot_keys(&request, &default())
+    };
+    for (asked, expected) in [(None, 10), (Some(1), 1), (Some(100), 100), (Some(101), 100)] {
+        assert_eq!(ask("n", asked).unwrap().1, expected);
+    }
+    assert_eq!(ask("", None).unwrap().0, default());
+    let expected = [("namespace", "NAMESPACE_INVALID"), ("page_size", "PAGE_SIZE_INVALID")];
+    refused(ask("/", Some(0)), &expected);
+}
