@@ -155,7 +155,13 @@ impl http_body::Body for Reply {
             return Poll::Ready(Some(Ok(this.end(&status))));
         }
         let inner = Pin::new(&mut this.inner);
-        let work = || call.notes.at_hand(|| inner.poll_frame(cx));
+        let work = || match call.method.kind() {
+            // Its work was done before there was a body.
+            Kind::Unary => inner.poll_frame(cx),
+            Kind::ClientStream | Kind::ServerStream | Kind::BidiStream => {
+                call.notes.at_hand(|| inner.poll_frame(cx))
+            }
+        };
         let polled = catch_unwind(AssertUnwindSafe(work));
         match polled {
             Err(_) => Poll::Ready(Some(Ok(this.end(&answers::internal())))),

@@ -134,7 +134,7 @@ impl Operations {
 
     /// Keeps an operation that ended with `code` where it belongs: in one log, in both, or in none.
     fn log(&self, code: u16, elapsed: Duration, describe: impl FnOnce() -> LoggedOperation) {
-        let (is_slow, is_failed) = (self.is_slow(elapsed), is_server_error(code));
+        let (is_slow, is_failed) = (self.is_slow(elapsed), code != 0 && is_server_error(code));
         if !is_slow && !is_failed {
             return;
         }
