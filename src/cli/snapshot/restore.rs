@@ -45,6 +45,7 @@ pub(super) async fn restore(session: &Session, args: Restore) -> Outcome {
         options: Some(options),
         chunks: read_ahead(source)?,
         complain,
+        is_broken: false,
         pace: Arc::clone(&pace),
         progress: Progress::of_bytes(session.output, total),
     };
@@ -112,6 +113,7 @@ struct Upload {
     /// Told why the source cannot be read. Then the upload does not end: nobody shall take a part of
     /// it for the whole.
     complain: mpsc::Sender<io::Error>,
+    is_broken: bool,
     pace: Arc<Pace>,
     progress: Progress,
 }
@@ -126,6 +128,9 @@ impl Stream for Upload {
         if let Some(options) = this.options.take() {
             return Poll::Ready(message(Payload::Options(options)));
         }
+        if this.is_broken {
+            return Poll::Pending;
+        }
         this.pace.is_waiting.store(true, Ordering::Relaxed);
         let chunk = ready!(this.chunks.poll_recv(cx));
         this.pace.is_waiting.store(false, Ordering::Relaxed);
@@ -137,6 +142,7 @@ impl Stream for Upload {
             Some(Err(error)) => {
                 // There is room for one, and there is only one.
                 let _ = this.complain.try_send(error);
+                this.is_broken = true;
                 Poll::Pending
             }
             None => {
@@ -192,6 +198,7 @@ mod tests {
             options: Some(wire::RestoreSnapshotOptions::default()),
             chunks: read_ahead(Box::new(source)).unwrap(),
             complain,
+            is_broken: false,
             pace: Arc::clone(&pace),
             progress: Progress::of_bytes(Output::Json, None),
         };

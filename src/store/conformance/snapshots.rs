@@ -276,14 +276,14 @@ pub(crate) async fn a_namespace_that_would_refuse_refuses_before_anything_change
         ),
         ("value", Policy { value_bytes_max: Some(99), ..Policy::default() }, too_large),
         (
-            "one entry",
+            "one-entry",
             Policy { bytes_max: at_most(100), ..Policy::default() },
             quota(Quota::Bytes, 100),
         ),
     ];
     for (name, policy, refusal) in cases {
         make(store, name, policy).await;
-        if name != "one entry" {
+        if name != "one-entry" {
             one_in(store, name, set("own", "1")).await;
         }
         let before = store.namespaces("", None, 100).await.unwrap();

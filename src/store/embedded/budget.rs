@@ -41,6 +41,12 @@ impl Budget {
         self.limit().saturating_sub(self.used())
     }
 
+    /// What must go before the store may grow by `need`. That is more than `need` where what is
+    /// remembered has brought it above its limit.
+    fn lack(&self, need: u64) -> u64 {
+        (self.used() + need).saturating_sub(self.limit())
+    }
+
     /// Notes that a namespace now holds `bytes`; `charged` is what it was charged so far.
     pub(super) fn settle(&self, charged: &AtomicU64, bytes: u64) {
         let before = charged.swap(bytes, Ordering::Relaxed);
@@ -63,7 +69,7 @@ impl Shared {
                 break;
             }
         }
-        let lack = need.saturating_sub(self.budget.room());
+        let lack = self.budget.lack(need);
         if lack > 0
             && let Some(mut turn) = own.enter()
         {
@@ -74,8 +80,7 @@ impl Shared {
 
     /// Brings what is held below a limit that was lowered; returns whether there is more to do.
     pub(super) fn shrink(&self) -> bool {
-        let excess = self.budget.used().saturating_sub(self.budget.limit());
-        excess > 0 && self.payer(0).is_some_and(|payer| self.relieve(&payer, excess))
+        self.budget.lack(0) > 0 && self.payer(0).is_some_and(|payer| self.relieve(&payer, 0))
     }
 
     /// The namespace with the most bytes, above `floor`, among those that evict. All have the same
@@ -85,9 +90,13 @@ impl Shared {
         evicting.max_by_key(|namespace| namespace.bytes()).filter(|n| n.bytes() > floor)
     }
 
-    /// Evicts a bit from `payer`; false if it had nothing to give.
+    /// Takes a bit from `payer`, for somebody who needs so much; false if it had nothing to give.
     fn relieve(&self, payer: &Arc<Namespace>, need: u64) -> bool {
         let Some(mut turn) = payer.enter() else { return false };
-        turn.relieve(self, need.max(RELIEF_BYTES), RELIEF_ENTRIES_MAX)
+        // Asked again in its turn: others who lacked the same may have taken it meanwhile.
+        match self.budget.lack(need) {
+            0 => true,
+            lack => turn.relieve(self, lack.max(RELIEF_BYTES), RELIEF_ENTRIES_MAX),
+        }
     }
 }
