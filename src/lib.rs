@@ -17,21 +17,22 @@
 //! |---|---|
 //! | [`model`] | the nouns: names, moments, versions, and the [`Mutation`](model::Mutation) that engine and log share |
 //! | [`engine`] | one namespace as a pure state machine |
-//! | [`wal`] | the write-ahead log: what is acknowledged is on disk |
-//! | [`store`] | the door to data, and the store in this process: turns, group commit, memory |
+//! | [`wal`] | the write-ahead log: what is acknowledged is on disk; archives, which snapshots travel in |
+//! | [`store`] | the door to data, and the store in this process: turns, group commit, memory, watches, snapshots, hot keys |
 //! | [`wire`] | the generated code of the schema under `proto/` |
-//! | [`service`] | one thin method per RPC; every status is chosen here |
-//! | [`server`] | sockets, limits, deadlines, health, drain |
-//! | [`telemetry`] | metrics, latencies, log lines |
+//! | [`service`] | one thin method per RPC, and what streams add to that; every status is chosen here |
+//! | [`server`] | sockets, fair shares of a thread, limits, deadlines, health, drain |
+//! | [`telemetry`] | metrics, latencies, slow and failed operations, log lines |
 //! | [`config`] | from words to values, all complaints at once |
 //! | [`app`] | the one composition of all of these |
 //! | [`client`], [`cli`] | the command line `pykv` |
 //!
 //! Three ideas carry the rest. A *turn*: whoever brings a command takes the namespace's lock, has the
 //! engine rule, the log remember and the engine apply, and waits for safety outside the lock
-//! ([`store::embedded`]). A *fact*: live traffic, recovery and snapshots are the same mutations on the
-//! same path ([`model::Fact`]). A *version*: one number per change is compare-and-set token, fence and
-//! ETag at once, and never goes back ([`model::Version`]).
+//! ([`store::embedded`]); connections take turns at a worker's thread in the same spirit. A *fact*:
+//! live traffic, recovery and snapshots are the same mutations on the same path ([`model::Fact`]). A
+//! *version*: one number per change is compare-and-set token, fence, ETag and position of a watch at
+//! once, and never goes back ([`model::Version`]).
 
 pub mod app;
 pub mod cli;

@@ -29,7 +29,7 @@ use super::readiness::{Phase, Readiness};
 use super::received::Received;
 use super::reply::Reply;
 use super::routes;
-use super::turns::{Begun, Turns};
+use super::turns::{Begun, Reading, Talk, Turns};
 use crate::telemetry;
 
 /// Streams that a peer opened and reset again before they were handled; more end the connection.
@@ -84,9 +84,16 @@ where
     pub(super) async fn serve(self, socket: TcpStream) {
         let peer = socket.peer_addr().ok();
         let cork = Cork::new(socket, self.limits.write_buffer_bytes_max);
+        match self.converse(peer, cork.clone()).await {
+            End::Finished => linger(cork).await,
+            End::Cut => {}
+        }
+    }
+
+    async fn converse(self, peer: Option<SocketAddr>, cork: Cork<TcpStream>) -> End {
         let greeted = Arc::new(AtomicBool::new(false));
         let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
-        let mut turns = Turns::new(self.lane.clone());
+        let mut turns = Turns::new(self.lane.clone(), limits.streams_max);
         let builder = builder(&limits, turns.executor());
         let service = service_fn({
             let greeted = Arc::clone(&greeted);
@@ -100,22 +107,20 @@ where
         let mut drains = true;
         let mut watch = Watch::new(cork.clone(), greeted, &limits);
 
-        let end = poll_fn(|cx| {
-            let serve = |cx: &mut Context<'_>| {
+        let serve = poll_fn(|cx| {
+            cork.begin_turn();
+            let serve = |cx: &mut Context<'_>, reading| {
                 if drains && draining.as_mut().poll(cx).is_ready() {
                     drains = false;
                     connection.as_mut().graceful_shutdown();
                 }
-                cork.begin_turn();
+                cork.set_reading(reading);
                 connection.as_mut().poll(cx).map(drop)
             };
-            turns.poll(cx, serve, |cx, ended| watch.poll(cx, ended))
-        })
-        .await;
-        match end {
-            End::Finished => linger(cork).await,
-            End::Cut => {}
-        }
+            turns.poll(cx, serve, |cx, talk| watch.poll(cx, talk))
+        });
+        // A turn has an end of its own; the runtime's would fall into the middle of it.
+        tokio::task::unconstrained(serve).await
     }
 
     fn answer(&self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Answering<S::Future> {
@@ -142,6 +147,7 @@ enum End {
 /// only that it has read something, takes back what the peer has not read: the end of its streams.
 async fn linger(mut cork: Cork<TcpStream>) {
     cork.begin_turn();
+    cork.set_reading(Reading::GoesOn);
     let farewell = async {
         let mut scrap = [0; 1024];
         if cork.shutdown().await.is_ok() {
@@ -173,7 +179,7 @@ impl<'a> Watch<'a> {
     }
 
     /// One turn; ready when the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>, ended: bool) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>, talk: Talk) -> Poll<End> {
         if let Some(greeting) = &mut self.greeting {
             if self.greeted.load(Ordering::Relaxed) || self.cork.has_preface() {
                 self.greeting = None;
@@ -183,7 +189,7 @@ impl<'a> Watch<'a> {
         }
         match self.cork.write_out(cx) {
             Err(_) => Poll::Ready(End::Cut),
-            Ok(Progress::Empty) if ended => Poll::Ready(End::Finished),
+            Ok(Progress::Empty) if talk == Talk::Over => Poll::Ready(End::Finished),
             Ok(Progress::Empty) => {
                 self.stall = None;
                 Poll::Pending

@@ -11,11 +11,13 @@ use std::task::{Context, Poll, ready};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::turns::Reading;
+
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What one turn reads; a peer that sends more waits for the next one.
-const TURN_READ_BYTES: usize = 64 * 1024;
+const TURN_READ_BYTES: usize = 32 * 1024;
 
 /// A bigger buffer than this is given back once it is empty, so that idle connections are small.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
@@ -31,6 +33,7 @@ struct State<T> {
     bytes_max: usize,
     /// What may still be read in this turn.
     readable: usize,
+    reading: Reading,
     /// Bytes taken by the socket so far.
     sent: u64,
     /// How many first bytes agree with the preface; none once they have differed.
@@ -61,6 +64,7 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
             written: 0,
             bytes_max,
             readable: TURN_READ_BYTES,
+            reading: Reading::GoesOn,
             sent: 0,
             preface: Some(0),
         })))
@@ -69,6 +73,11 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
     /// Lets the connection read again.
     pub(super) fn begin_turn(&self) {
         self.0.lock().readable = TURN_READ_BYTES;
+    }
+
+    /// Whether it may, as far as its calls go. Once they are fewer, whoever has paused it rings.
+    pub(super) fn set_reading(&self, reading: Reading) {
+        self.0.lock().reading = reading;
     }
 
     /// Writes what waits, as far as the socket takes it. When it is full, the task is woken once it
@@ -141,6 +150,9 @@ where
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.0.lock();
+        if state.reading == Reading::Paused {
+            return Poll::Pending;
+        }
         if state.readable == 0 {
             cx.waker().wake_by_ref();
             return Poll::Pending;

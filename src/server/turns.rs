@@ -21,10 +21,26 @@ use super::lane::Lane;
 
 /// How long a turn may take; then it ends with the call that it is at. Long enough that what it costs
 /// to change, a look for news and a write to the socket, is little beside it.
-pub(super) const TURN: Duration = Duration::from_micros(100);
+pub(super) const TURN: Duration = Duration::from_micros(50);
 
 /// A call on a connection, from its headers to the last byte of its answer.
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Whether a connection may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    GoesOn,
+    /// There are calls on it that its peer has given up and that have not come to know of it yet, as
+    /// many again as there may be. They will, without another word of the peer.
+    Paused,
+}
+
+/// What HTTP has come to on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Talk {
+    GoesOn,
+    Over,
+}
 
 /// Takes the calls that HTTP begins.
 #[derive(Clone)]
@@ -56,6 +72,14 @@ struct Bell {
     rung: AtomicBool,
 }
 
+impl Bell {
+    /// Before whoever rang is polled: who rings meanwhile wants it to be polled again. Whatever came
+    /// before the ring is seen after this.
+    fn answer(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+}
+
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -77,6 +101,14 @@ impl Wake for Bell {
     }
 }
 
+/// How far the calls have come that rang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Done,
+    /// The turn is over.
+    Cut,
+}
+
 /// A place for a call, used again and again.
 struct Slot {
     call: Option<Call>,
@@ -88,7 +120,10 @@ struct Slot {
 pub(super) struct Turns {
     lane: Lane,
     is_in_lane: bool,
-    has_ended: bool,
+    /// From so many calls on nothing is read.
+    calls_max: usize,
+    reading: Reading,
+    talk: Talk,
     queue: Arc<Mutex<Queue>>,
     begun: Begun,
     slots: Vec<Slot>,
@@ -98,15 +133,18 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// The turns of a connection on the worker with this `lane`.
-    pub(super) fn new(lane: Lane) -> Turns {
+    /// The turns of a connection on the worker with this `lane`, whose peer may have `calls` open at a
+    /// time. It may reset them as soon as they are open, and open others, at no cost to itself.
+    pub(super) fn new(lane: Lane, calls: u32) -> Turns {
         let queue = Arc::new(Mutex::new(Queue { connection: true, ..Queue::default() }));
         let rung = AtomicBool::new(true);
         let bell = Arc::new(Bell { queue: Arc::clone(&queue), call: None, rung });
         Turns {
             lane,
             is_in_lane: false,
-            has_ended: false,
+            calls_max: usize::try_from(calls).unwrap_or(usize::MAX).saturating_mul(2),
+            reading: Reading::GoesOn,
+            talk: Talk::GoesOn,
             queue,
             begun: Begun(Arc::default()),
             slots: Vec::new(),
@@ -122,6 +160,10 @@ impl Turns {
         self.slots.len()
     }
 
+    fn calls(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// What HTTP hands its calls to.
     pub(super) fn executor(&self) -> Begun {
         self.begun.clone()
@@ -133,21 +175,21 @@ impl Turns {
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
-        mut connection: impl FnMut(&mut Context<'_>) -> Poll<()>,
-        finish: impl FnOnce(&mut Context<'_>, bool) -> Poll<T>,
+        mut connection: impl FnMut(&mut Context<'_>, Reading) -> Poll<()>,
+        finish: impl FnOnce(&mut Context<'_>, Talk) -> Poll<T>,
     ) -> Poll<T> {
         self.queue.lock().task = None;
-        let end = Instant::now() + TURN;
         let waker = self.waker.clone();
         let own = &mut Context::from_waker(&waker);
-        let mut is_over = false;
-        while !is_over && self.is_asked() {
+        self.poll_connection(own, &mut connection);
+        // From here: whatever it took to read, calls are worked on.
+        let end = Instant::now() + TURN;
+        while self.work_until(end) == Work::Done && self.is_asked() && Instant::now() < end {
             self.poll_connection(own, &mut connection);
-            is_over = self.work_until(end) || Instant::now() >= end;
         }
         self.poll_connection(own, &mut connection);
-        let finished = finish(own, self.has_ended);
-        self.leave(cx, finished.is_ready());
+        let finished = finish(own, self.talk);
+        self.leave(cx, &finished);
         finished
     }
 
@@ -159,16 +201,22 @@ impl Turns {
     fn poll_connection(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
+        connection: &mut impl FnMut(&mut Context<'_>, Reading) -> Poll<()>,
     ) {
         if !std::mem::take(&mut self.queue.lock().connection) {
             return;
         }
-        self.bell.rung.store(false, Ordering::Release);
-        if self.has_ended {
+        self.bell.answer();
+        if self.talk == Talk::Over {
             return;
         }
-        self.has_ended = connection(cx).is_ready();
+        self.reading = match self.calls() < self.calls_max {
+            true => Reading::GoesOn,
+            false => Reading::Paused,
+        };
+        if connection(cx, self.reading).is_ready() {
+            self.talk = Talk::Over;
+        }
         let mut begun = self.begun.0.lock();
         for call in begun.drain(..) {
             let place = self.free.pop().unwrap_or_else(|| {
@@ -183,30 +231,32 @@ impl Turns {
         }
     }
 
-    /// Works on the calls that rang; true when `end` came before it was done with them.
-    fn work_until(&mut self, end: Instant) -> bool {
+    /// Works on the calls that rang, until `end`.
+    fn work_until(&mut self, end: Instant) -> Work {
         loop {
-            let Some(place) = self.queue.lock().calls.pop_front() else { return false };
+            let Some(place) = self.queue.lock().calls.pop_front() else { return Work::Done };
             let slot = &mut self.slots[place];
-            // Before it is polled: who rings meanwhile wants it to be polled again.
-            slot.bell.rung.store(false, Ordering::Release);
+            slot.bell.answer();
             let Some(call) = &mut slot.call else { continue };
             if call.as_mut().poll(&mut Context::from_waker(&slot.waker)).is_ready() {
                 slot.call = None;
                 self.free.push(place);
+                if self.reading == Reading::Paused && self.calls() < self.calls_max {
+                    self.bell.wake_by_ref();
+                }
             }
             if Instant::now() >= end {
-                return true;
+                return Work::Cut;
             }
         }
     }
 
     /// Ends a turn. What is left to do waits in the lane.
-    fn leave(&mut self, cx: &mut Context<'_>, is_last: bool) {
+    fn leave<T>(&mut self, cx: &mut Context<'_>, finished: &Poll<T>) {
         // Whoever is in the lane is woken by nobody else.
         let came_by_lane = std::mem::take(&mut self.is_in_lane);
         let mut queue = self.queue.lock();
-        self.is_in_lane = !is_last && (queue.connection || !queue.calls.is_empty());
+        self.is_in_lane = finished.is_pending() && (queue.connection || !queue.calls.is_empty());
         if !self.is_in_lane {
             queue.task = Some(cx.waker().clone());
         }

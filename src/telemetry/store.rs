@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use super::page::{Page, Shape};
 
 /// Most namespaces with series of their own; the others are summed under `_other`, a name that no
-/// namespace can have. A thousand tenants times ten series is what a scrape should carry.
+/// namespace can have. A thousand tenants times eleven series is what a scrape should carry.
 pub const NAMESPACES_MAX: usize = 1_000;
 
 const OTHER: &str = "_other";

@@ -89,11 +89,13 @@ impl Report {
             Output::Text => output::line(&self.text())?,
         }
         if self.unusable > 0 {
-            let text = format!("{} lines could not be used", self.unusable);
+            let lines = if self.unusable == 1 { "line" } else { "lines" };
+            let text = format!("{} {lines} could not be used", self.unusable);
             return Err(Failure::new(Exit::Damaged, text));
         }
         if self.refused > 0 {
-            return Err(Failure::new(Exit::No, format!("{} entries were refused", self.refused)));
+            let entries = if self.refused == 1 { "entry was" } else { "entries were" };
+            return Err(Failure::new(Exit::No, format!("{} {entries} refused", self.refused)));
         }
         Ok(())
     }

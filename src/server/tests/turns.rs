@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::server::lane::Lane;
-use crate::server::turns::{TURN, Turns};
+use crate::server::turns::{Reading, TURN, Talk, Turns};
 
 /// How long a call takes.
 const CALL: Duration = Duration::from_micros(50);
@@ -33,12 +33,12 @@ fn run(future: impl Future<Output = ()>) {
 /// A connection that has `calls` under way at once, and ends when they are done. Each counts itself
 /// and says so.
 async fn busy(lane: Lane, calls: usize, done: Arc<AtomicUsize>, news: Arc<Notify>) {
-    let mut turns = Turns::new(lane);
+    let mut turns = Turns::new(lane, 256);
     let begun = turns.executor();
     let finished = Arc::new(AtomicUsize::new(0));
     let mut is_new = true;
     poll_fn(|cx| {
-        let connection = |_: &mut Context<'_>| {
+        let connection = |_: &mut Context<'_>, _| {
             for _ in 0..if std::mem::take(&mut is_new) { calls } else { 0 } {
                 let (done, news) = (Arc::clone(&done), Arc::clone(&news));
                 let finished = Arc::clone(&finished);
@@ -63,7 +63,7 @@ async fn busy(lane: Lane, calls: usize, done: Arc<AtomicUsize>, news: Arc<Notify
 /// A connection on which one call comes with `news`; returns how many of the others' calls were done
 /// by the time that came and by the time it was answered.
 async fn quiet(lane: Lane, done: Arc<AtomicUsize>, news: Arc<Notify>) -> (usize, usize) {
-    let mut turns = Turns::new(lane);
+    let mut turns = Turns::new(lane, 256);
     let begun = turns.executor();
     let answered = Arc::new(AtomicUsize::new(usize::MAX));
     let came = Arc::new(AtomicUsize::new(usize::MAX));
@@ -73,7 +73,7 @@ async fn quiet(lane: Lane, done: Arc<AtomicUsize>, news: Arc<Notify>) -> (usize,
     });
     let mut is_new = true;
     poll_fn(|cx| {
-        let connection = |cx: &mut Context<'_>| {
+        let connection = |cx: &mut Context<'_>, _| {
             if is_new && notified.as_mut().poll(cx).is_ready() {
                 is_new = false;
                 let (answered, done) = (Arc::clone(&answered), Arc::clone(&done));
@@ -147,11 +147,11 @@ fn busy_connections_take_turns() {
 fn a_connection_that_panics_in_its_turn_leaves_the_lane_to_others() {
     run(async {
         let lane = Lane::default();
-        let mut turns = Turns::new(lane.clone());
+        let mut turns = Turns::new(lane.clone(), 256);
         let panics = tokio::spawn(async move {
             let mut polls = 0;
             poll_fn(|cx| {
-                let connection = |cx: &mut Context<'_>| {
+                let connection = |cx: &mut Context<'_>, _| {
                     polls += 1;
                     assert!(polls < 10 * CALLS_BY_TURN, "on purpose");
                     spin();
@@ -172,12 +172,12 @@ fn a_connection_that_panics_in_its_turn_leaves_the_lane_to_others() {
 #[test]
 fn a_call_that_rings_while_it_is_polled_is_polled_again() {
     run(async {
-        let mut turns = Turns::new(Lane::default());
+        let mut turns = Turns::new(Lane::default(), 256);
         let begun = turns.executor();
         let polls = Arc::new(AtomicUsize::new(0));
         let mut is_new = true;
         poll_fn(|cx| {
-            let connection = |_: &mut Context<'_>| {
+            let connection = |_: &mut Context<'_>, _| {
                 if std::mem::take(&mut is_new) {
                     let polls = Arc::clone(&polls);
                     begun.execute(poll_fn(move |cx| {
@@ -203,12 +203,12 @@ fn a_call_that_rings_while_it_is_polled_is_polled_again() {
 #[test]
 fn a_call_woken_by_another_thread_goes_on() {
     run(async {
-        let mut turns = Turns::new(Lane::default());
+        let mut turns = Turns::new(Lane::default(), 256);
         let begun = turns.executor();
         let done = Arc::new(AtomicUsize::new(0));
         let mut calls = 0;
         poll_fn(|cx| {
-            let connection = |_: &mut Context<'_>| {
+            let connection = |_: &mut Context<'_>, _| {
                 // The second call takes the place of the first.
                 if calls == done.load(Ordering::Relaxed) && calls < 2 {
                     calls += 1;
@@ -240,11 +240,11 @@ fn a_call_woken_by_another_thread_goes_on() {
 #[test]
 fn a_connection_that_never_has_enough_is_cut_too() {
     run(async {
-        let mut turns = Turns::new(Lane::default());
+        let mut turns = Turns::new(Lane::default(), 256);
         let mut polls = 0;
         let mut cuts = 0;
         poll_fn(|cx| {
-            let connection = |cx: &mut Context<'_>| {
+            let connection = |cx: &mut Context<'_>, _| {
                 polls += 1;
                 spin();
                 cx.waker().wake_by_ref();
@@ -265,17 +265,17 @@ fn a_connection_that_never_has_enough_is_cut_too() {
 #[test]
 fn a_connection_that_has_ended_is_left_alone_and_the_rest_goes_on() {
     run(async {
-        let mut turns = Turns::new(Lane::default());
+        let mut turns = Turns::new(Lane::default(), 256);
         let mut polls = 0;
         let mut turn = 0;
         poll_fn(|cx| {
-            let connection = |cx: &mut Context<'_>| {
+            let connection = |cx: &mut Context<'_>, _| {
                 polls += 1;
                 cx.waker().wake_by_ref();
                 Poll::Ready(())
             };
-            let end = |cx: &mut Context<'_>, has_ended: bool| {
-                assert!(has_ended);
+            let end = |cx: &mut Context<'_>, talk| {
+                assert_eq!(talk, Talk::Over);
                 turn += 1;
                 cx.waker().wake_by_ref();
                 if turn == 3 { Poll::Ready(()) } else { Poll::Pending }
@@ -284,5 +284,43 @@ fn a_connection_that_has_ended_is_left_alone_and_the_rest_goes_on() {
         })
         .await;
         assert_eq!(polls, 1);
+    });
+}
+
+#[test]
+fn a_peer_that_resets_what_it_opens_is_not_read_until_its_calls_are_gone() {
+    run(async {
+        // Each time it is read it opens as many calls as it may, and gives them up.
+        const MAY: usize = 10;
+        let mut turns = Turns::new(Lane::default(), u32::try_from(MAY).unwrap());
+        let begun = turns.executor();
+        let (done, pauses) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        poll_fn(|cx| {
+            let connection = |cx: &mut Context<'_>, reading| {
+                if reading == Reading::Paused {
+                    pauses.fetch_add(1, Ordering::Relaxed);
+                    return Poll::Pending;
+                }
+                for _ in 0..MAY {
+                    let done = Arc::clone(&done);
+                    begun.execute(async move {
+                        // It is worked on twice, so that turns end with calls still open.
+                        tokio::task::yield_now().await;
+                        spin();
+                        done.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            };
+            let end = |_: &mut Context<'_>, _| match done.load(Ordering::Relaxed) {
+                500.. => Poll::Ready(()),
+                _ => Poll::Pending,
+            };
+            turns.poll(cx, connection, end)
+        })
+        .await;
+        assert!(turns.places() <= 3 * MAY, "{}", turns.places());
+        assert!(pauses.load(Ordering::Relaxed) > 0);
     });
 }

@@ -83,10 +83,13 @@ impl Shared {
         self.budget.lack(0) > 0 && self.payer(0).is_some_and(|payer| self.relieve(&payer, 0))
     }
 
-    /// The namespace with the most bytes, above `floor`, among those that evict. All have the same
-    /// fair share, so it is the one furthest above its own.
+    /// The namespace with the most bytes, above `floor`, among those that evict, and can: the log has
+    /// to take the word of it. All have the same fair share, so it is the one furthest above its own.
     fn payer(&self, floor: u64) -> Option<Arc<Namespace>> {
-        let evicting = self.registry.all().into_iter().filter(|namespace| namespace.evicts());
+        let may_log = self.may_log().is_ok();
+        let evicts =
+            |namespace: &Arc<Namespace>| namespace.evicts() && (may_log || !namespace.is_logged());
+        let evicting = self.registry.all().into_iter().filter(evicts);
         evicting.max_by_key(|namespace| namespace.bytes()).filter(|n| n.bytes() > floor)
     }
 

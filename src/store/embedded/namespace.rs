@@ -28,6 +28,7 @@ pub(super) struct Namespace {
     /// What the budget has been told.
     pub(super) charged: AtomicU64,
     evicts: AtomicBool,
+    is_logged: AtomicBool,
     /// How many watch it.
     pub(super) watchers: AtomicU64,
     state: Mutex<State>,
@@ -95,6 +96,7 @@ impl Namespace {
             name: definition.name.clone(),
             charged: AtomicU64::new(0),
             evicts: AtomicBool::new(rules.eviction == Eviction::Lru),
+            is_logged: AtomicBool::new(rules.durability != Durability::Memory),
             watchers: AtomicU64::new(0),
             state: Mutex::new(State {
                 baseline: engine.counters(),
@@ -145,6 +147,11 @@ impl Namespace {
     /// Whether it gives entries away when memory is short.
     pub(super) fn evicts(&self) -> bool {
         self.evicts.load(Ordering::Relaxed)
+    }
+
+    /// Whether what changes in it goes to the log.
+    pub(super) fn is_logged(&self) -> bool {
+        self.is_logged.load(Ordering::Relaxed)
     }
 }
 
@@ -220,6 +227,7 @@ impl Turn<'_> {
         let rules = rules(shared, self.definition());
         let before = self.state.engine.rules().clone();
         self.home.evicts.store(rules.eviction == Eviction::Lru, Ordering::Relaxed);
+        self.home.is_logged.store(rules.durability != Durability::Memory, Ordering::Relaxed);
         if before.operations_per_second_max != rules.operations_per_second_max {
             self.state.limiter = limiter(&rules);
         }

@@ -117,10 +117,13 @@ impl Turn<'_> {
     }
 
     /// Gives memory back for the sake of others: first what is remembered, then least recently used
-    /// entries. Returns whether there was anything to give.
+    /// entries, unless that has to be logged and cannot be. Returns whether there was anything to give.
     pub(super) fn relieve(&mut self, shared: &Shared, bytes: u64, limit: usize) -> bool {
         if self.forget(shared, bytes) {
             return true;
+        }
+        if !self.may_tidy(shared) {
+            return false;
         }
         let evicted = self.state.engine.evict(bytes, limit);
         self.carry_out(shared, &evicted);
@@ -134,8 +137,18 @@ impl Turn<'_> {
         forgotten > 0
     }
 
-    /// Removes entries beyond limits that were lowered; returns whether there may be more.
+    /// Whether entries may be removed that nobody asked to remove: not where the log cannot take the
+    /// word of it, since readers would then wait for that.
+    fn may_tidy(&self, shared: &Shared) -> bool {
+        self.durability() == Durability::Memory || shared.may_log().is_ok()
+    }
+
+    /// Removes entries beyond limits that were lowered, unless that has to be logged and cannot be;
+    /// returns whether there may be more.
     pub(super) fn shed(&mut self, shared: &Shared) -> bool {
+        if !self.may_tidy(shared) {
+            return false;
+        }
         let evicted = self.state.engine.overflow(SWEEP_ENTRIES_MAX);
         self.carry_out(shared, &evicted);
         !evicted.is_empty()
@@ -147,7 +160,7 @@ impl Turn<'_> {
     pub(super) fn sweep(&mut self, shared: &Shared) -> bool {
         let now = shared.clock.now();
         let due = |turn: &Self| turn.state.engine.next_deadline().is_some_and(|due| due <= now);
-        if !due(self) || (self.durability() != Durability::Memory && shared.may_log().is_err()) {
+        if !due(self) || !self.may_tidy(shared) {
             return false;
         }
         let expired = self.state.engine.expire(now, SWEEP_ENTRIES_MAX);

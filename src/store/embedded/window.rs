@@ -7,7 +7,7 @@
 use crate::wal::Lsn;
 
 /// A namespace with more than this on its way waits; about what a disk takes in the time of a sync.
-const BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: u64 = 256 << 10;
 
 /// What a namespace has appended that may not be on disk. Counted in two parts, of which the elder is
 /// let go of as a whole: what is counted is never too little, and too much by one sync's bytes at most.
