@@ -118,6 +118,26 @@ def test_a_file_system_filled_by_the_server_itself_refuses_and_keeps_everything(
             check_reads(client, kept)
 
 
+def test_memory_is_not_taken_from_who_could_not_write_that_down():
+    """A namespace that is not logged goes on; what it needs it takes from itself."""
+    with tmpfs(160) as home:
+        kept = {}
+        env = {"PYKV_MAX_TOTAL_BYTES": "16MiB"}
+        with Server(home / "data", env=env) as server, Client(server.address) as client:
+            client.create("scratch", durability=pb.DURABILITY_MEMORY)
+            for number in range(500):
+                key, value = f"k{number}", b"%d." % number + b"v" * 20_000
+                client.set("default", key, value)
+                kept[key] = value
+            fill(home, LEFT_BYTES)
+            write_until_refused(client, kept)
+            for number in range(1_000):
+                client.set("scratch", f"s{number}", b"v" * 20_000)
+            assert client.get("default", "none") is None
+            check_reads(client, kept)
+            assert client.value("scratch", "s999") is not None
+
+
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "terminated"])
 def test_a_server_starts_on_a_full_disk_and_serves_reads(kill, settings):
     with image(DISK_MEBIBYTES) as disk:

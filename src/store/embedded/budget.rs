@@ -83,13 +83,16 @@ impl Shared {
         self.budget.lack(0) > 0 && self.payer(0).is_some_and(|payer| self.relieve(&payer, 0))
     }
 
-    /// The namespace with the most bytes, above `floor`, among those that evict, and can: the log has
-    /// to take the word of it. All have the same fair share, so it is the one furthest above its own.
+    /// The namespace with the most bytes, above `floor`, among those that can give some away: what they
+    /// remember, or entries if the log takes the word of it. All have the same fair share, so it is the
+    /// one furthest above its own.
     fn payer(&self, floor: u64) -> Option<Arc<Namespace>> {
         let may_log = self.may_log().is_ok();
-        let evicts =
-            |namespace: &Arc<Namespace>| namespace.evicts() && (may_log || !namespace.is_logged());
-        let evicting = self.registry.all().into_iter().filter(evicts);
+        let gives = |namespace: &Arc<Namespace>| {
+            let may_evict = may_log || !namespace.is_logged();
+            namespace.evicts() && (may_evict || namespace.remembered() > 0)
+        };
+        let evicting = self.registry.all().into_iter().filter(gives);
         evicting.max_by_key(|namespace| namespace.bytes()).filter(|n| n.bytes() > floor)
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Namespace {
     pub(super) name: NamespaceName,
     /// What the budget has been told.
     pub(super) charged: AtomicU64,
+    /// Bytes of that which are only kept for watches.
+    pub(super) remembered: AtomicU64,
     evicts: AtomicBool,
     is_logged: AtomicBool,
     /// How many watch it.
@@ -95,6 +97,7 @@ impl Namespace {
             id: definition.id,
             name: definition.name.clone(),
             charged: AtomicU64::new(0),
+            remembered: AtomicU64::new(0),
             evicts: AtomicBool::new(rules.eviction == Eviction::Lru),
             is_logged: AtomicBool::new(rules.durability != Durability::Memory),
             watchers: AtomicU64::new(0),
@@ -147,6 +150,11 @@ impl Namespace {
     /// Whether it gives entries away when memory is short.
     pub(super) fn evicts(&self) -> bool {
         self.evicts.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it keeps for watches, as of its last turn.
+    pub(super) fn remembered(&self) -> u64 {
+        self.remembered.load(Ordering::Relaxed)
     }
 
     /// Whether what changes in it goes to the log.

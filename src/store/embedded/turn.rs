@@ -1,6 +1,7 @@
 //! A turn: rule, log, apply; and what an answer must wait for.
 
 use std::borrow::{Borrow, Cow};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::commit::Ticket;
@@ -226,7 +227,9 @@ impl Turn<'_> {
 
     /// Tells the budget what the namespace holds now.
     pub(super) fn settle(&mut self, shared: &Shared) {
-        let bytes = self.state.engine.usage().bytes + self.state.history.bytes();
+        let remembered = self.state.history.bytes();
+        self.home.remembered.store(remembered, Ordering::Relaxed);
+        let bytes = self.state.engine.usage().bytes + remembered;
         shared.budget.settle(&self.home.charged, bytes);
     }
 
