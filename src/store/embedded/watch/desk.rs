@@ -16,15 +16,16 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use super::history::{Forgotten, Past, Slice};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Put};
 use crate::model::Version;
 use crate::store::embedded::commit::Ticket;
 use crate::store::embedded::namespace::Namespace;
 use crate::store::embedded::shared::Shared;
 use crate::store::{Error, EventKind};
 
-/// Turns read from the history at a time; well below a millisecond of work.
-const TURNS_AT_ONCE: usize = 256;
+/// Events read from the history at a time, or those of one turn that has more; well below a
+/// millisecond of work.
+const EVENTS_AT_ONCE: usize = 256;
 
 /// When a log that could not be synced is asked again.
 const STALL_RETRY: Duration = Duration::from_millis(100);
@@ -108,6 +109,15 @@ impl Desk {
     }
 }
 
+/// Whom a slice concerns, each about once however much it tells him.
+#[derive(Debug, Default)]
+struct Concerned {
+    /// Those for whom nothing waited before.
+    asleep: Vec<Arc<Outbox>>,
+    /// Those who had no room for it.
+    full: Vec<Arc<Outbox>>,
+}
+
 /// Closes a desk with its task, also where the whole runtime is dropped.
 struct Closing(Arc<Desk>);
 
@@ -150,7 +160,7 @@ async fn give_out(
     desk: &Desk,
 ) -> Result<bool, Error> {
     let cursor = desk.table.lock().cursor;
-    let read = namespace.enter().map(|turn| turn.state.history.after(cursor, TURNS_AT_ONCE));
+    let read = namespace.enter().map(|turn| turn.state.history.after(cursor, EVENTS_AT_ONCE));
     let slice = match read {
         None => return Err(Error::NamespaceNotFound(namespace.name.as_str().to_owned())),
         Some(Ok(slice)) => slice,
@@ -251,38 +261,29 @@ impl Table {
 
     /// Puts what `slice` tells into the outboxes of those who asked for it, and wakes them.
     fn give_out(&mut self, slice: &Slice) {
-        let (mut concerned, mut full) = (Vec::new(), Vec::new());
+        let mut concerned = Concerned::default();
         for past in &slice.turns {
             for event in 0..past.len() {
-                self.put(past, event, &mut concerned, &mut full);
+                self.put(past, event, &mut concerned);
             }
         }
         self.cursor = slice.through;
-        for outbox in full {
+        let Concerned { asleep, full } = concerned;
+        for outbox in &full {
             // It reads the history from now on, and comes back when it has caught up.
-            self.remove(&outbox);
+            self.remove(outbox);
         }
-        for outbox in concerned {
+        for outbox in asleep.iter().chain(&full) {
             outbox.wake();
         }
     }
 
-    fn put(
-        &self,
-        past: &Arc<Past>,
-        event: usize,
-        concerned: &mut Vec<Arc<Outbox>>,
-        full: &mut Vec<Arc<Outbox>>,
-    ) {
+    fn put(&self, past: &Arc<Past>, event: usize, concerned: &mut Concerned) {
         let number = u32::try_from(event).expect("a turn has fewer events than 2^32");
-        let mut give = |outbox: &Arc<Outbox>| {
-            if !outbox.put(past, number) {
-                full.push(Arc::clone(outbox));
-            }
-            // Mostly the same as the one before; a second wake does no harm.
-            if concerned.last().is_none_or(|last| !Arc::ptr_eq(last, outbox)) {
-                concerned.push(Arc::clone(outbox));
-            }
+        let mut give = |outbox: &Arc<Outbox>| match outbox.put(past, number) {
+            Put::First => concerned.asleep.push(Arc::clone(outbox)),
+            Put::Full => concerned.full.push(Arc::clone(outbox)),
+            Put::More | Put::AlreadyFull => {}
         };
         self.everyone.iter().for_each(&mut give);
         if past.kind(event) == EventKind::Cleared {
@@ -325,5 +326,63 @@ impl Table {
             .chain(by_prefix)
             .cloned()
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::super::history::{History, Keep};
+    use super::super::outbox::WAITING;
+    use super::*;
+    use crate::model::{Change, Mutation, UnixMillis};
+    use crate::store::Filter;
+
+    const KEEP: Keep = Keep { events: 100_000, is_watched: true };
+
+    fn push(history: &mut History, keys: usize) {
+        let change = |n: usize| Change::Set {
+            key: Cow::Owned(format!("k{n}")),
+            value: Cow::Borrowed(b"v"),
+            deadline: None,
+            written: UnixMillis::ZERO,
+        };
+        let first = history.last().0 + 1;
+        let mutation = |n| Mutation { version: Version(first + n as u64), change: change(n) };
+        let mutations: Vec<_> = (0..keys).map(mutation).collect();
+        history.push(&mutations, UnixMillis::ZERO, Ticket::Now, KEEP);
+    }
+
+    #[test]
+    fn whom_a_slice_concerns_is_noted_once_however_much_it_tells() {
+        let mut table = Table::new(Version(0));
+        let filters =
+            [Filter::default(), Filter::default(), Filter::new(Vec::new(), vec!["k".into()])];
+        for filter in filters {
+            table.add(&Outbox::new(Arc::new(filter), Version(0), WAITING), Version(0));
+        }
+        let mut history = History::new(Version(0));
+        // Few turns with many events, and then more turns than an outbox has room for.
+        (0..3).for_each(|_| push(&mut history, 50));
+        (0..WAITING.turns + 5).for_each(|_| push(&mut history, 1));
+        let slice = history.after(Version(0), usize::MAX).unwrap();
+        let mut concerned = Concerned::default();
+        for past in &slice.turns {
+            (0..past.len()).for_each(|event| table.put(past, event, &mut concerned));
+        }
+        assert_eq!((concerned.asleep.len(), concerned.full.len()), (3, 3));
+        table.give_out(&slice);
+        assert_eq!(table.watchers, 3, "whoever was full before is not full again");
+    }
+
+    #[test]
+    fn a_slice_is_bounded_by_its_events_and_has_whole_turns() {
+        let mut history = History::new(Version(0));
+        (0..20).for_each(|_| push(&mut history, 100));
+        let slice = history.after(Version(0), EVENTS_AT_ONCE).unwrap();
+        assert_eq!((slice.turns.len(), slice.through, slice.more), (3, Version(300), true));
+        let slice = history.after(Version(1_950), 1).unwrap();
+        assert_eq!((slice.turns.len(), slice.through, slice.more), (1, Version(2_000), false));
     }
 }

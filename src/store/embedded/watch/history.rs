@@ -300,17 +300,22 @@ impl History {
         hole.map_or(Ok(()), |(_, to)| Err(*to))
     }
 
-    /// What happened after `cursor`, at most about `turns_max` turns of it.
+    /// What happened after `cursor`: whole turns, until they have `events_max` events or more.
     ///
     /// Errors: a part of that is not here any more.
-    pub(super) fn after(&self, cursor: Version, turns_max: usize) -> Result<Slice, Forgotten> {
+    pub(super) fn after(&self, cursor: Version, events_max: usize) -> Result<Slice, Forgotten> {
         if cursor < self.base {
             return Err(Forgotten);
         }
         let from = self.turns.partition_point(|past| past.last <= cursor);
-        let to = self.turns.len().min(from.saturating_add(turns_max));
-        let turns: Vec<_> = self.turns.range(from..to).cloned().collect();
-        let more = to < self.turns.len();
+        let mut events = 0;
+        let is_within = |past: &&Arc<Past>| {
+            let is_within = events < events_max;
+            events += past.len();
+            is_within
+        };
+        let turns: Vec<_> = self.turns.range(from..).take_while(is_within).cloned().collect();
+        let more = from + turns.len() < self.turns.len();
         let mut ticket = turns.iter().fold(Ticket::Now, |ticket, past| ticket.and(past.ticket));
         let through = match turns.last() {
             Some(past) if more => past.last,

@@ -58,6 +58,19 @@ pub(super) enum End {
     Over(Error),
 }
 
+/// What came of putting an event into an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It is the first that waits: the watcher may be asleep.
+    First,
+    /// Others wait already, or it is not for here.
+    More,
+    /// There was no room, which ends it.
+    Full,
+    /// It had ended before.
+    AlreadyFull,
+}
+
 impl Outbox {
     /// An outbox for what `filter` matches of what happens after `after`.
     pub(super) fn new(filter: Arc<Filter>, after: Version, room: Room) -> Arc<Outbox> {
@@ -66,14 +79,14 @@ impl Outbox {
         Arc::new(Outbox { filter, state: Mutex::new(state) })
     }
 
-    /// Puts an event of `past` in. False: it was full, and nothing is put in any more.
-    pub(super) fn put(&self, past: &Arc<Past>, event: u32) -> bool {
+    /// Puts an event of `past` in.
+    pub(super) fn put(&self, past: &Arc<Past>, event: u32) -> Put {
         let mut state = self.state.lock();
         if past.last <= state.after || past.version(event as usize) <= state.after {
-            return true;
+            return Put::More;
         }
         if state.end.is_some() {
-            return false;
+            return Put::AlreadyFull;
         }
         if let Some(picked) = state.waiting.back_mut()
             && Arc::ptr_eq(&picked.past, past)
@@ -82,18 +95,19 @@ impl Outbox {
             if picked.events.last() != Some(&event) {
                 picked.events.push(event);
             }
-            return true;
+            return Put::More;
         }
         let is_full = state.waiting.len() >= state.room.turns
             || (state.bytes > 0 && state.bytes + past.bytes() > state.room.bytes);
         if is_full {
             let before = Version(past.version(event as usize).0 - 1);
             state.overflow(before);
-            return false;
+            return Put::Full;
         }
+        let put = if state.waiting.is_empty() { Put::First } else { Put::More };
         state.bytes += past.bytes();
         state.waiting.push_back(Picked { past: Arc::clone(past), events: vec![event] });
-        true
+        put
     }
 
     /// Empties it, as if it were full: what happened after `given_out` will not come here.

@@ -19,8 +19,8 @@ use crate::store::{
 /// Bytes of one delivery, about; a turn is delivered whole, however large.
 const DELIVERY_BYTES: usize = 256 << 10;
 
-/// Turns that are read from the history at a time.
-const TURNS_AT_ONCE: usize = 1_024;
+/// Events that are read from the history at a time, or those of one turn that has more.
+const EVENTS_AT_ONCE: usize = 1_024;
 
 /// A watch under way.
 #[derive(Debug)]
@@ -218,7 +218,7 @@ impl Watcher {
         let lagging = || Error::Watch(WatchError::Lagging { last: Some(cursor) });
         let (slice, seat) = {
             let mut turn = place.namespace.enter().ok_or_else(|| self.gone())?;
-            let slice = turn.state.history.after(cursor, TURNS_AT_ONCE);
+            let slice = turn.state.history.after(cursor, EVENTS_AT_ONCE);
             let slice = slice.map_err(|Forgotten| lagging())?;
             let seat = (!slice.more)
                 .then(|| sit_down(&self.shared, &mut turn, place, &self.filter, slice.through));
