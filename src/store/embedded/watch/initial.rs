@@ -27,7 +27,7 @@ pub(super) struct Initial {
     place: Place,
     seat: Seat,
     next: Next,
-    /// Keys that were written since, as far as that has been looked at.
+    /// Keys asked for that were written since, as far as that has been looked at.
     written: HashSet<Box<str>, ahash::RandomState>,
     /// How far it has been looked at.
     seen: Version,
@@ -106,7 +106,7 @@ impl Initial {
         if matches!(self.next, Next::Prefix(..)) && !turn.index() {
             return Ok(None);
         }
-        self.look_at_writes(turn)?;
+        self.look_at_writes(turn, filter)?;
         let view = match values {
             Values::Included => View::Full,
             Values::Omitted => View::Metadata,
@@ -150,7 +150,7 @@ impl Initial {
     /// Takes note of what was written since the last look.
     ///
     /// Errors: more happened than is kept, so nobody can say any more what was not written.
-    fn look_at_writes(&mut self, turn: &mut Turn<'_>) -> Result<(), Error> {
+    fn look_at_writes(&mut self, turn: &mut Turn<'_>, filter: &Filter) -> Result<(), Error> {
         let lagging = Error::Watch(WatchError::Lagging { last: None });
         if self.seat.outbox.end().is_some_and(|end| matches!(end, End::Full(_))) {
             return Err(lagging);
@@ -158,7 +158,7 @@ impl Initial {
         let given_out = self.seat.desk.table.lock().cursor;
         let written = &mut self.written;
         let mut note = |past: &super::history::Past, event: usize| {
-            if past.kind(event) == EventKind::Set {
+            if past.kind(event) == EventKind::Set && filter.matches(past.key(event)) {
                 written.insert(past.key(event).into());
             }
         };
@@ -173,6 +173,14 @@ impl Initial {
         }
         self.seen = slice.through;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Initial {
+    /// How many keys it has noted as written.
+    pub(super) fn written(&self) -> usize {
+        self.written.len()
     }
 }
 

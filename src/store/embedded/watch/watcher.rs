@@ -258,6 +258,14 @@ impl Watcher {
     }
 }
 
+#[cfg(test)]
+impl Watcher {
+    /// How many keys it has noted as written while it sends initial entries.
+    pub(in crate::store::embedded) fn written_meanwhile(&self) -> usize {
+        if let Phase::Initial(initial) = &self.phase { initial.written() } else { 0 }
+    }
+}
+
 /// A namespace that comes into being while it is waited for is watched from its first change on.
 fn at_birth(namespace: &Namespace, start: Start) -> Start {
     let floor = || namespace.enter().map_or(Version(0), |turn| turn.definition().version_floor);

@@ -106,3 +106,24 @@ fn a_history_is_memory_and_goes_before_entries_do() {
         assert_eq!(entries().await.keys, held.keys, "no entry went");
     });
 }
+
+#[test]
+fn who_reads_initial_entries_notes_no_keys_that_he_did_not_ask_for() {
+    block_on(async {
+        let home = home(10_000).await;
+        for n in 0..1_000 {
+            many_in(&home.store, "n", vec![set(&format!("own/{n}"), "x")]).await;
+        }
+        let filter = Filter::new(Vec::new(), vec!["own/".into()]);
+        let order = WatchOrder { filter, start: Start::Entries, values: Values::Omitted };
+        let mut watcher = home.store.watch(&space("n"), order).await.unwrap();
+        watcher.next().await.unwrap();
+        // Without a pause in which the desk would give them out, to nobody.
+        for n in 0..100 {
+            many_in(&home.store, "n", vec![set(&format!("foreign/{n}"), "x")]).await;
+        }
+        many_in(&home.store, "n", vec![set("own/1", "x")]).await;
+        watcher.next().await.unwrap();
+        assert_eq!(watcher.written_meanwhile(), 1);
+    });
+}
