@@ -36,12 +36,13 @@ struct Growth {
 }
 
 impl Shared {
-    /// Errors: why the restore would fail. Returns how many entries it would skip, if it is only to be
+    /// Errors: why the restore would fail; `Stopped` where nobody waits any more. Returns how many entries it would skip, if it is only to be
     /// validated.
     pub(super) fn check(
         &self,
         gathered: &mut Gathered,
         options: &RestoreOptions,
+        is_abandoned: &dyn Fn() -> bool,
     ) -> Result<u64, Error> {
         let Gathered { spaces, sorter, .. } = gathered;
         let mut homes: Vec<Option<Home>> =
@@ -60,7 +61,7 @@ impl Shared {
                 .zip(&homes)
                 .map(|(space, home)| space.as_ref().zip(home.as_ref()).is_some_and(is_open))
                 .collect();
-            self.look_closer(sorter, spaces, &is_open, &mut homes, options.mode)?;
+            self.look_closer(sorter, spaces, &is_open, &mut homes, options.mode, is_abandoned)?;
         }
         let needed = self::needed(&homes);
         for (space, home) in pairs(spaces, &homes) {
@@ -131,6 +132,7 @@ impl Shared {
         is_open: &[bool],
         homes: &mut [Option<Home>],
         mode: RestoreMode,
+        is_abandoned: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
         let mut look = |batch: &mut Batch| {
             let at = batch.space as usize;
@@ -138,14 +140,19 @@ impl Shared {
                 self.look_up(&space.target, batch, &mut home.growth, mode);
             }
             batch.keys.clear();
+            batch.seen = 0;
         };
         let mut batch = Batch::default();
         let mut merge = sorter.merge()?;
         while let Some((space, entry)) = merge.next()? {
-            if space != batch.space || batch.keys.len() >= KEYS_PER_TURN {
+            if space != batch.space || batch.seen >= KEYS_PER_TURN {
+                if is_abandoned() {
+                    return Err(Error::Stopped);
+                }
                 look(&mut batch);
                 batch.space = space;
             }
+            batch.seen += 1;
             if is_open[space as usize]
                 && let Some((entry, _)) = Entry::decode(entry)
             {
@@ -202,6 +209,8 @@ fn needed(homes: &[Option<Home>]) -> u64 {
 struct Batch {
     space: u32,
     keys: Vec<(String, u64)>,
+    /// Entries passed, looked up or not.
+    seen: usize,
 }
 
 fn pairs<'p>(

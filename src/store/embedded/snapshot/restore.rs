@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 
 use super::apply::Application;
 use super::pipe::{Gone, Receiver, Sender, pipe};
-use super::sorter::{SortError, Sorter};
+use super::sorter::{Means, SortError, Sorter};
 use crate::engine::Engine;
 use crate::model::{Definition, NamespaceName, UnixMillis};
 use crate::store::embedded::commit::Ticket;
 use crate::store::embedded::shared::Shared;
 use crate::store::{Error, Restore, RestoreOptions, Restored, SnapshotError, SnapshotSummary};
 use crate::wal::archive::{self, Item, Reader};
-use crate::wal::{self, Kind, Log};
+use crate::wal::{self, Kind};
 
 /// Bytes on their way in: little, so that the memory of one message serves another soon.
 const PIPE_BYTES_MAX: usize = 1 << 20;
@@ -93,12 +93,14 @@ pub(in crate::store::embedded) fn restore(
 
 /// From the first byte to the verdict; none where the caller went away.
 fn run(shared: &Shared, options: &RestoreOptions, receiver: &Receiver<Upload>) -> Option<Verdict> {
+    let is_abandoned = || shared.is_stopping() || receiver.is_closed();
+    let means = Means { log: &shared.log, is_abandoned: &is_abandoned };
     let mut gathering = Gathering::new(options);
     loop {
         match receiver.recv_blocking()? {
             Upload::End => break,
             Upload::Bytes(bytes) => {
-                if let Err(error) = gathering.take(&shared.log, shared.clock.now(), &bytes) {
+                if let Err(error) = gathering.take(means, shared.clock.now(), &bytes) {
                     return Some(Err(error));
                 }
             }
@@ -109,7 +111,7 @@ fn run(shared: &Shared, options: &RestoreOptions, receiver: &Receiver<Upload>) -
         Ok(gathered) => gathered,
         Err(error) => return Some(Err(error)),
     };
-    let skipped = match shared.check(&mut gathered, options) {
+    let skipped = match shared.check(&mut gathered, options, &is_abandoned) {
         Ok(skipped) => skipped,
         Err(error) => return Some(Err(error)),
     };
@@ -118,7 +120,6 @@ fn run(shared: &Shared, options: &RestoreOptions, receiver: &Receiver<Upload>) -
         let (summary, expired) = (gathered.summary, gathered.expired);
         return Some(Ok((Restored { summary, restored, skipped, expired }, Ticket::Now)));
     }
-    let is_abandoned = || receiver.is_closed();
     let applied = Application::new(shared, options.mode, &gathered.spaces, &is_abandoned)
         .run(&mut gathered.sorter);
     let (tally, ticket) = match applied {
@@ -200,15 +201,15 @@ impl<'o> Gathering<'o> {
     }
 
     /// Errors: damage, or no room.
-    fn take(&mut self, log: &Log, now: UnixMillis, bytes: &[u8]) -> Result<(), Error> {
+    fn take(&mut self, means: Means<'_>, now: UnixMillis, bytes: &[u8]) -> Result<(), Error> {
         let Gathering { reader, heap } = self;
-        let mut sorted = Ok(());
+        let mut taken = Ok(());
         reader.feed(bytes, &mut |item| {
-            if sorted.is_ok() {
-                sorted = heap.take(log, now, item);
+            if taken.is_ok() {
+                taken = heap.take(means, now, item);
             }
         })?;
-        Ok(sorted?)
+        taken
     }
 
     /// Errors: the file is not whole, or does not go with the options.
@@ -245,7 +246,7 @@ impl<'o> Gathering<'o> {
 }
 
 impl Heap<'_> {
-    fn take(&mut self, log: &Log, now: UnixMillis, item: Item<'_>) -> Result<(), SortError> {
+    fn take(&mut self, means: Means<'_>, now: UnixMillis, item: Item<'_>) -> Result<(), Error> {
         match item {
             Item::Definition(definition) => self.define(definition),
             Item::Entry { namespace, entry, encoded } => {
@@ -262,7 +263,7 @@ impl Heap<'_> {
                 space.charge_max = space.charge_max.max(charge);
                 space.value_bytes_max = space.value_bytes_max.max(entry.value.len());
                 space.file_bytes += encoded.len() as u64;
-                self.sorter.add(log, at, entry.version, encoded)?;
+                self.sorter.add(means, at, entry.version, encoded)?;
             }
         }
         Ok(())
@@ -303,6 +304,7 @@ impl From<SortError> for Error {
     fn from(error: SortError) -> Error {
         match error {
             SortError::Spool(error) => no_room(&error),
+            SortError::Abandoned => Error::Stopped,
             SortError::Damaged => {
                 tracing::error!(%error, "a restore was given up");
                 Error::LogFailed
@@ -315,4 +317,46 @@ impl From<SortError> for Error {
 pub(super) fn no_room(error: &wal::Error) -> Error {
     tracing::warn!(%error, "there is no room beside the log");
     if error.kind() == Kind::Full { Error::DiskFull } else { Error::LogFailed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::snapshots::{export, options};
+    use crate::store::conformance::{many_in, set};
+    use crate::store::embedded::Embedded;
+    use crate::store::embedded::tests::{block_on, unstarted};
+    use crate::store::{RestoreMode, Settings};
+
+    fn started() -> (tempfile::TempDir, Embedded) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = unstarted(dir.path());
+        store.replay(&|settings: Settings, _| Ok(settings)).unwrap();
+        (dir, store)
+    }
+
+    fn gather(shared: &Shared, options: &RestoreOptions, file: &[u8]) -> Result<Gathered, Error> {
+        let mut gathering = Gathering::new(options);
+        let means = Means { log: &shared.log, is_abandoned: &|| false };
+        gathering.take(means, shared.clock.now(), file)?;
+        gathering.finish()
+    }
+
+    #[test]
+    fn a_check_ends_when_nobody_waits_for_it() {
+        block_on(async {
+            let (_dir, store) = started();
+            let sets = (0..1_000).map(|n| set(&format!("k{n}"), "v")).collect();
+            many_in(&store, "n", sets).await;
+            let (file, _) = export(&store, &["n"]).await.unwrap();
+            let options =
+                RestoreOptions { validate_only: true, ..options(RestoreMode::SkipExisting) };
+            let shared = store.0.shared.get().unwrap();
+            for (is_abandoned, expected) in [(false, Ok(1_000)), (true, Err(Error::Stopped))] {
+                let mut gathered = gather(shared, &options, &file).unwrap();
+                let checked = shared.check(&mut gathered, &options, &|| is_abandoned);
+                assert_eq!(checked, expected);
+            }
+        });
+    }
 }

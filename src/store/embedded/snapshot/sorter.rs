@@ -2,7 +2,10 @@
 //!
 //! A restore takes the order of writes for the order of use, as recovery does; an archive has none.
 //! What arrives is gathered up to a bound, sorted, and put aside as a *run* in a spool; in the end the
-//! runs are merged. What fits into one run never touches the disk.
+//! runs are merged. What fits into one run never touches the disk. Of each run being merged a block is
+//! held, so there must not be many: whenever there are [`MERGED_RUNS_MAX`] of one level they become
+//! one of the next. Each entry is written once for each level, and the runs that are left grow with
+//! the logarithm of what arrives.
 //!
 //! ```text
 //! run      block, block ...
@@ -18,8 +21,11 @@ use crate::model::Version;
 use crate::wal::{self, Log, Spool};
 
 /// Most bytes of entries held in memory: few enough to stay in the caches of a processor, and enough
-/// that a hundred gigabytes make no more runs than can be merged at once.
+/// that most files never make a second level.
 const RUN_BYTES_MAX: usize = 16 << 20;
+/// So many runs of one level are merged into one of the next: the first level ends at half a gigabyte,
+/// the second at sixteen, the third at five hundred.
+const MERGED_RUNS_MAX: usize = 32;
 /// A block ends when it has grown to this.
 const BLOCK_BYTES: usize = 128 << 10;
 
@@ -35,9 +41,24 @@ pub(super) struct Sorter {
     run_bytes_max: usize,
     data: Vec<u8>,
     index: Vec<(Place, Range<usize>)>,
-    spool: Option<Spool>,
-    /// Where in the spool each run lies.
+    /// What was put aside; what is merged goes on to the next of them.
+    levels: Vec<Level>,
+}
+
+/// Runs that were merged equally often.
+#[derive(Debug)]
+struct Level {
+    spool: Spool,
+    /// Where in the spool each run lies; fewer than [`MERGED_RUNS_MAX`].
     runs: Vec<Range<u64>>,
+}
+
+/// What it takes to put entries aside.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'m> {
+    pub(super) log: &'m Log,
+    /// Whether nobody waits for the entries any more.
+    pub(super) is_abandoned: &'m dyn Fn() -> bool,
 }
 
 /// Why entries cannot be sorted.
@@ -49,6 +70,9 @@ pub(super) enum SortError {
     /// What was put aside has come back changed.
     #[error("what was put aside on the disk came back damaged")]
     Damaged,
+    /// Nobody waits for them any more.
+    #[error("nobody waits for the entries any more")]
+    Abandoned,
 }
 
 impl Sorter {
@@ -57,19 +81,19 @@ impl Sorter {
     }
 
     fn holding(run_bytes_max: usize) -> Sorter {
-        Sorter { run_bytes_max, data: Vec::new(), index: Vec::new(), spool: None, runs: Vec::new() }
+        Sorter { run_bytes_max, data: Vec::new(), index: Vec::new(), levels: Vec::new() }
     }
 
     /// Adds an entry of `space`.
     pub(super) fn add(
         &mut self,
-        log: &Log,
+        means: Means<'_>,
         space: u32,
         version: Version,
         entry: &[u8],
     ) -> Result<(), SortError> {
         if self.data.len() + entry.len() > self.run_bytes_max && !self.data.is_empty() {
-            self.put_aside(log)?;
+            self.put_aside(means)?;
         }
         if self.data.capacity() == 0 && self.run_bytes_max >= entry.len() {
             // At once: memory that grows is moved, and what it leaves is given back and taken again.
@@ -84,50 +108,84 @@ impl Sorter {
     /// All entries in order. May be asked for again.
     pub(super) fn merge(&mut self) -> Result<Merge<'_>, SortError> {
         self.sort();
-        let Sorter { data, index, spool, runs, .. } = self;
+        let Sorter { data, index, levels, .. } = self;
         let mut sources = vec![Source::Held { data, index, at: 0 }];
-        if let Some(spool) = spool {
-            let source = |run: &Range<u64>| Source::Aside(Run::new(spool, run.clone()));
-            sources.extend(runs.iter().map(source));
-        }
-        let mut merge = Merge { sources, heads: BinaryHeap::new(), current: None };
-        for source in 0..merge.sources.len() {
-            merge.advance(source)?;
-        }
-        Ok(merge)
+        sources.extend(levels.iter().flat_map(Level::sources));
+        Merge::new(sources)
     }
 
     fn sort(&mut self) {
         self.index.sort_by_key(|(place, _)| *place);
     }
 
-    /// Writes what is held into the spool, in order.
-    fn put_aside(&mut self, log: &Log) -> Result<(), SortError> {
+    /// Puts what is held aside as a run, and merges the runs of each level that has become full.
+    fn put_aside(&mut self, means: Means<'_>) -> Result<(), SortError> {
         self.sort();
-        let spool = match &mut self.spool {
-            Some(spool) => spool,
-            None => self.spool.insert(log.spool()?),
-        };
+        let Sorter { data, index, levels, .. } = self;
+        if levels.is_empty() {
+            levels.push(Level::new(means.log)?);
+        }
+        let held = Merge::new(vec![Source::Held { data, index, at: 0 }])?;
+        levels[0].put(held, means.is_abandoned)?;
+        data.clear();
+        index.clear();
+        for at in 0.. {
+            if levels[at].runs.len() < MERGED_RUNS_MAX {
+                break;
+            }
+            if levels.len() == at + 1 {
+                levels.push(Level::new(means.log)?);
+            }
+            let (full, next) = levels.split_at_mut(at + 1);
+            let merged = Merge::new(full[at].sources().collect())?;
+            next[0].put(merged, means.is_abandoned)?;
+            full[at].clear()?;
+        }
+        Ok(())
+    }
+}
+
+impl Level {
+    fn new(log: &Log) -> Result<Level, SortError> {
+        Ok(Level { spool: log.spool()?, runs: Vec::new() })
+    }
+
+    fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+        self.runs.iter().map(|run| Source::Aside(Run::new(&self.spool, run.clone())))
+    }
+
+    /// Adds everything that `merge` gives as one run.
+    fn put(
+        &mut self,
+        mut merge: Merge<'_>,
+        is_abandoned: &dyn Fn() -> bool,
+    ) -> Result<(), SortError> {
+        let Level { spool, runs } = self;
         let start = spool.bytes();
         let mut block = vec![0; BLOCK_HEAD_BYTES];
-        for ((space, version), range) in &self.index {
-            let entry = &self.data[range.clone()];
+        while let Some(((space, version), entry)) = merge.next_placed()? {
             let length = u32::try_from(entry.len()).expect("an entry is below 4 MiB");
             block.extend_from_slice(&space.to_le_bytes());
             block.extend_from_slice(&version.0.to_le_bytes());
             block.extend_from_slice(&length.to_le_bytes());
             block.extend_from_slice(entry);
             if block.len() >= BLOCK_BYTES {
+                if is_abandoned() {
+                    return Err(SortError::Abandoned);
+                }
                 end_block(spool, &mut block)?;
             }
         }
         if block.len() > BLOCK_HEAD_BYTES {
             end_block(spool, &mut block)?;
         }
-        self.runs.push(start..spool.bytes());
-        self.data.clear();
-        self.index.clear();
+        runs.push(start..spool.bytes());
         Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), SortError> {
+        self.runs.clear();
+        Ok(self.spool.clear()?)
     }
 }
 
@@ -151,22 +209,34 @@ pub(super) struct Merge<'s> {
     current: Option<usize>,
 }
 
-impl Merge<'_> {
+impl<'s> Merge<'s> {
+    fn new(sources: Vec<Source<'s>>) -> Result<Merge<'s>, SortError> {
+        let mut merge = Merge { sources, heads: BinaryHeap::new(), current: None };
+        for source in 0..merge.sources.len() {
+            merge.advance(source)?;
+        }
+        Ok(merge)
+    }
+
     /// The next entry with the number of its namespace; none at the end.
     pub(super) fn next(&mut self) -> Result<Option<(u32, &[u8])>, SortError> {
+        Ok(self.next_placed()?.map(|((space, _), entry)| (space, entry)))
+    }
+
+    fn next_placed(&mut self) -> Result<Option<(Place, &[u8])>, SortError> {
         if let Some(source) = self.current.take()
             && let Some(place) = self.sources[source].advance()?
         {
             // What was written in order stays in one run for long.
             if self.heads.peek().is_none_or(|Reverse(head)| (place, source) <= *head) {
                 self.current = Some(source);
-                return Ok(Some((place.0, self.sources[source].entry())));
+                return Ok(Some((place, self.sources[source].entry())));
             }
             self.heads.push(Reverse((place, source)));
         }
-        let Some(Reverse(((space, _), source))) = self.heads.pop() else { return Ok(None) };
+        let Some(Reverse((place, source))) = self.heads.pop() else { return Ok(None) };
         self.current = Some(source);
-        Ok(Some((space, self.sources[source].entry())))
+        Ok(Some((place, self.sources[source].entry())))
     }
 
     fn advance(&mut self, source: usize) -> Result<(), SortError> {
@@ -289,6 +359,10 @@ mod tests {
         (dir, log)
     }
 
+    fn means(log: &Log) -> Means<'_> {
+        Means { log, is_abandoned: &|| false }
+    }
+
     /// Numbers that look random; the same for the same seed.
     fn random(seed: u64) -> impl FnMut() -> u64 {
         let mut state = seed;
@@ -320,7 +394,7 @@ mod tests {
                 let (space, version) = (u32::try_from(number % 3).unwrap(), random() << 20);
                 let mut entry = version.to_le_bytes().to_vec();
                 entry.resize(8 + usize::try_from(random() % 90).unwrap(), 7);
-                sorter.add(&log, space, Version(version), &entry).unwrap();
+                sorter.add(means(&log), space, Version(version), &entry).unwrap();
                 expected.push(((space, version), entry));
             }
             expected.sort_by_key(|(place, _)| *place);
@@ -328,7 +402,13 @@ mod tests {
                 expected.into_iter().map(|((space, _), entry)| (space, entry)).collect();
             assert!(sorted(&mut sorter) == expected, "seed {seed}");
             assert!(sorted(&mut sorter) == expected, "seed {seed}, asked again");
-            assert_eq!(sorter.runs.len() > 1, held < 300_000, "{} runs", sorter.runs.len());
+            assert_eq!(!sorter.levels.is_empty(), held < 300_000, "seed {seed}");
+            assert_eq!(sorter.levels.len() > 2, held <= 100, "seed {seed}");
+            assert!(sorter.levels.iter().all(|level| level.runs.len() < MERGED_RUNS_MAX));
+            // What has gone to the next level is nowhere twice.
+            let aside: u64 = sorter.levels.iter().map(|level| level.spool.bytes()).sum();
+            let entries: usize = expected.iter().map(|(_, entry)| entry.len()).sum();
+            assert!(aside < (entries + 5_000 * (BLOCK_HEAD_BYTES + ELEMENT_HEAD_BYTES)) as u64);
         }
         assert!(sorted(&mut Sorter::new()).is_empty());
     }
@@ -339,9 +419,20 @@ mod tests {
         let mut sorter = Sorter::holding(1_000);
         let entry = vec![9; 3 << 20];
         for version in [3, 1, 2] {
-            sorter.add(&log, 0, Version(version), &entry).unwrap();
+            sorter.add(means(&log), 0, Version(version), &entry).unwrap();
         }
         assert_eq!(sorted(&mut sorter), vec![(0, entry); 3]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_put_aside_to_its_end() {
+        let (_dir, log) = log();
+        let mut sorter = Sorter::holding(1_000_000);
+        let means = Means { log: &log, is_abandoned: &|| true };
+        let entry = vec![9; 100_000];
+        let mut add = |version| sorter.add(means, 0, Version(version), &entry);
+        (0..10).for_each(|version| add(version).unwrap());
+        assert!(matches!(add(10), Err(SortError::Abandoned)));
     }
 
     #[test]
@@ -351,11 +442,11 @@ mod tests {
             [&b"\xff\xff\xff\xff\x08\0\0\0damaged!"[..], b"short", b"\0\0\0\0\xff\xff\0\0"]
         {
             let mut sorter = Sorter::holding(10);
-            (0..3).for_each(|n| sorter.add(&log, 0, Version(n), b"an entry").unwrap());
-            let spool = sorter.spool.as_mut().unwrap();
+            (0..3).for_each(|n| sorter.add(means(&log), 0, Version(n), b"an entry").unwrap());
+            let Level { spool, runs } = &mut sorter.levels[0];
             let start = spool.bytes();
             spool.append(damage).unwrap();
-            sorter.runs.push(start..spool.bytes());
+            runs.push(start..spool.bytes());
             let damaged = sorter.merge().err();
             assert!(matches!(damaged, Some(SortError::Damaged)), "{damaged:?}");
         }
