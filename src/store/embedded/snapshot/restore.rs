@@ -95,7 +95,7 @@ pub(in crate::store::embedded) fn restore(
 fn run(shared: &Shared, options: &RestoreOptions, receiver: &Receiver<Upload>) -> Option<Verdict> {
     let is_abandoned = || shared.is_stopping() || receiver.is_closed();
     let means = Means { log: &shared.log, is_abandoned: &is_abandoned };
-    let mut gathering = Gathering::new(options);
+    let mut gathering = Gathering::new(options, shared.registry.namespaces_max());
     loop {
         match receiver.recv_blocking()? {
             Upload::End => break,
@@ -187,20 +187,23 @@ struct Heap<'o> {
     options: &'o RestoreOptions,
     /// Names that the caller has used and the file has not.
     missing: BTreeSet<NamespaceName>,
+    /// Most namespaces there may be, and how many of the file were chosen.
+    namespaces_max: usize,
+    chosen: usize,
     spaces: Vec<Option<Space>>,
     sorter: Sorter,
     expired: u64,
 }
 
 impl<'o> Gathering<'o> {
-    fn new(options: &'o RestoreOptions) -> Gathering<'o> {
+    fn new(options: &'o RestoreOptions, namespaces_max: usize) -> Gathering<'o> {
         let missing = options.namespaces.iter().chain(options.renames.keys()).cloned().collect();
         let (spaces, sorter) = (Vec::new(), Sorter::new());
-        let heap = Heap { options, missing, spaces, sorter, expired: 0 };
+        let heap = Heap { options, missing, namespaces_max, chosen: 0, spaces, sorter, expired: 0 };
         Gathering { reader: Reader::new(), heap }
     }
 
-    /// Errors: damage, or no room.
+    /// Errors: damage, no room, or more namespaces than there may be.
     fn take(&mut self, means: Means<'_>, now: UnixMillis, bytes: &[u8]) -> Result<(), Error> {
         let Gathering { reader, heap } = self;
         let mut taken = Ok(());
@@ -248,7 +251,7 @@ impl<'o> Gathering<'o> {
 impl Heap<'_> {
     fn take(&mut self, means: Means<'_>, now: UnixMillis, item: Item<'_>) -> Result<(), Error> {
         match item {
-            Item::Definition(definition) => self.define(definition),
+            Item::Definition(definition) => self.define(definition)?,
             Item::Entry { namespace, entry, encoded } => {
                 // The reader has checked that it is one of those defined, counted from 1.
                 let at = namespace.0 - 1;
@@ -269,11 +272,16 @@ impl Heap<'_> {
         Ok(())
     }
 
-    fn define(&mut self, definition: Definition) {
+    /// Errors: nobody could restore as many, so they need not be kept until all are known.
+    fn define(&mut self, definition: Definition) -> Result<(), Error> {
         let RestoreOptions { namespaces, renames, .. } = self.options;
         let name = &definition.name;
         self.missing.remove(name);
         let is_chosen = namespaces.is_empty() || namespaces.contains(name);
+        self.chosen += usize::from(is_chosen);
+        if self.chosen > self.namespaces_max {
+            return Err(Error::TooManyNamespaces { limit: self.namespaces_max });
+        }
         let target = renames.get(name).unwrap_or(name).clone();
         self.spaces.push(is_chosen.then_some(Space {
             definition,
@@ -284,6 +292,7 @@ impl Heap<'_> {
             value_bytes_max: 0,
             file_bytes: 0,
         }));
+        Ok(())
     }
 }
 
@@ -323,7 +332,7 @@ pub(super) fn no_room(error: &wal::Error) -> Error {
 mod tests {
     use super::*;
     use crate::store::conformance::snapshots::{export, options};
-    use crate::store::conformance::{many_in, set};
+    use crate::store::conformance::{many_in, one_in, set, space};
     use crate::store::embedded::Embedded;
     use crate::store::embedded::tests::{block_on, unstarted};
     use crate::store::{RestoreMode, Settings};
@@ -335,8 +344,13 @@ mod tests {
         (dir, store)
     }
 
-    fn gather(shared: &Shared, options: &RestoreOptions, file: &[u8]) -> Result<Gathered, Error> {
-        let mut gathering = Gathering::new(options);
+    fn gather(
+        shared: &Shared,
+        options: &RestoreOptions,
+        namespaces_max: usize,
+        file: &[u8],
+    ) -> Result<Gathered, Error> {
+        let mut gathering = Gathering::new(options, namespaces_max);
         let means = Means { log: &shared.log, is_abandoned: &|| false };
         gathering.take(means, shared.clock.now(), file)?;
         gathering.finish()
@@ -353,10 +367,32 @@ mod tests {
                 RestoreOptions { validate_only: true, ..options(RestoreMode::SkipExisting) };
             let shared = store.0.shared.get().unwrap();
             for (is_abandoned, expected) in [(false, Ok(1_000)), (true, Err(Error::Stopped))] {
-                let mut gathered = gather(shared, &options, &file).unwrap();
+                let mut gathered = gather(shared, &options, 9, &file).unwrap();
                 let checked = shared.check(&mut gathered, &options, &|| is_abandoned);
                 assert_eq!(checked, expected);
             }
+        });
+    }
+
+    #[test]
+    fn a_file_with_more_namespaces_than_there_may_be_is_not_gathered_to_its_end() {
+        block_on(async {
+            let (_dir, store) = started();
+            for n in 0..5 {
+                one_in(&store, &format!("n{n}"), set("k", "v")).await;
+            }
+            let names = ["n0", "n1", "n2", "n3", "n4"];
+            let (file, _) = export(&store, &names).await.unwrap();
+            let all = options(RestoreMode::Overwrite);
+            let shared = store.0.shared.get().unwrap();
+            assert_eq!(gather(shared, &all, 5, &file).unwrap().chosen().count(), 5);
+            // Its end is not needed to say so.
+            let part = &file[..file.len() - 1];
+            let error = gather(shared, &all, 4, part).unwrap_err();
+            assert_eq!(error, Error::TooManyNamespaces { limit: 4 });
+            let namespaces = names[..4].iter().map(|name| space(name));
+            let some = RestoreOptions { namespaces: namespaces.collect(), ..all };
+            assert_eq!(gather(shared, &some, 4, &file).unwrap().chosen().count(), 4);
         });
     }
 }
