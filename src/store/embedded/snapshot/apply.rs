@@ -177,7 +177,20 @@ impl<'a> Application<'a> {
                 Err(Refused::Refusal(refusal)) => return Err(refused(space, refusal)),
             }
         }
+        self.shed(&home)?;
         self.pace()
+    }
+
+    /// Brings `home` below its limits again, a slice for each turn.
+    fn shed(&self, home: &Namespace) -> Result<(), Error> {
+        loop {
+            self.check_caller()?;
+            let Some(mut turn) = home.enter() else { return Ok(()) };
+            if !turn.shed(self.shared) {
+                return Ok(());
+            }
+            turn.leave_fairly();
+        }
     }
 
     /// Where the namespace `at` goes: made or cleared, when it is first asked for.
@@ -289,7 +302,9 @@ impl Turn<'_> {
         // Versions go on behind what made way.
         let mutations = renumbered(mutations, self.state.engine.version());
         let ticket = self.carry_out(shared, &mutations);
-        while self.shed(shared) {}
+        // As many as came; what more has to go for them goes in turns of its own.
+        let evicted = self.state.engine.overflow(entries.len());
+        self.carry_out(shared, &evicted);
         Ok((tally, ticket))
     }
 

@@ -1,6 +1,7 @@
 //! What snapshots promise of this store: one moment over all namespaces, and nothing left behind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
@@ -8,7 +9,7 @@ use std::thread;
 use bytes::Bytes;
 
 use super::{Home, block_on, settings, waits};
-use crate::model::{Durability, NamespaceId, Policy};
+use crate::model::{Bound, Durability, NamespaceId, Policy};
 use crate::store::conformance::snapshots::{contents, export, options, restore};
 use crate::store::conformance::{World, make, many_in, one_in, set, space};
 use crate::store::{
@@ -313,5 +314,27 @@ fn versions_go_on_behind_those_of_before_also_after_a_kill() {
         let versions: BTreeSet<u64> = all.iter().map(|(_, entry)| entry.version.0).collect();
         assert_eq!(versions.len(), 500);
         assert!(versions.first().is_some_and(|first| *first > before.0 + 1));
+    });
+}
+
+#[test]
+fn a_large_entry_takes_the_place_of_many_small_ones() {
+    block_on(async {
+        let home = Home::new();
+        one_in(home.store(), "n", set("large", &"x".repeat(200_000))).await;
+        let (file, _) = export(home.store(), &["n"]).await.unwrap();
+        let target = Home::new();
+        let bytes_max = Some(Bound::AtMost(NonZeroU64::new(300_000).unwrap()));
+        make(target.store(), "n", Policy { bytes_max, ..Policy::default() }).await;
+        for n in 0..5 {
+            let sets = (0..1_000).map(|k| set(&format!("{n}-{k}"), "v")).collect();
+            many_in(target.store(), "n", sets).await;
+        }
+        let before = keys(&target, "n").await;
+        restore(target.store(), options(RestoreMode::Overwrite), &file).await.unwrap();
+        let after = keys(&target, "n").await;
+        assert!(before > 2_000 && after > 500 && after < before - 1_000, "{before} {after}");
+        let usage = target.store().namespace(&space("n")).await.unwrap().usage;
+        assert!(usage.bytes <= 300_000, "what is answered is within the limits");
     });
 }
