@@ -7,12 +7,14 @@ use prost::Message;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::opening::counted;
 use super::pipeline::Pipelines;
-use super::places::{Places, StreamLimits};
+use super::places::{Place, Places, StreamLimits};
 use super::subjects::noted;
 use super::validate::{self, Count};
 use super::{
-    Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, scanning, status, watching,
+    Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, pipeline, scanning, status,
+    watching,
 };
 use crate::model::{NamespaceName, UnixMillis};
 use crate::store::{Batch, Command, Error, Reading, Refusal, Scan, Store, Written};
@@ -83,6 +85,17 @@ impl<S: Store> KeyValue<S> {
             }
             (_, None) | (None, _) => Err(no_answer()),
         }
+    }
+
+    async fn open_watch(
+        &self,
+        request: wire::WatchRequest,
+    ) -> Result<(S::Watching, validate::Watch, Place), Status> {
+        let watch = validate::watch(request, &self.default)?;
+        let place = self.watches.take()?;
+        let watching = self.store.watch(&watch.namespace, watch.order.clone()).await;
+        let watching = watching.map_err(|error| failed(&error, &watch.namespace))?;
+        Ok((watching, watch, place))
     }
 
     fn batch_response(&self, written: Written, namespace: &str) -> wire::BatchWriteResponse {
@@ -229,7 +242,9 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::ScanEntriesRequest>,
     ) -> Answer<Self::ScanEntriesStream> {
-        let scanning = validate::scan_entries(noted(request), &self.default)?;
+        let begun = telemetry::message_begins();
+        let scanning = validate::scan_entries(noted(request), &self.default);
+        let scanning = counted(scanning::METHOD, begun, scanning)?;
         let messages = scanning::scan(self.store.clone(), Arc::clone(&self.now), scanning);
         Ok(Response::new(Box::pin(messages)))
     }
@@ -237,10 +252,9 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     type WatchStream = Messages<wire::WatchResponse>;
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
-        let watch = validate::watch(noted(request), &self.default)?;
-        let place = self.watches.take()?;
-        let watching = self.store.watch(&watch.namespace, watch.order.clone()).await;
-        let watching = watching.map_err(|error| failed(&error, &watch.namespace))?;
+        let begun = telemetry::message_begins();
+        let opened = self.open_watch(noted(request)).await;
+        let (watching, watch, place) = counted(watching::METHOD, begun, opened)?;
         let messages = watching::messages(watching, watch, Arc::clone(&self.now), place);
         Ok(Response::new(Box::pin(messages)))
     }
@@ -251,7 +265,8 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<Streaming<wire::PipelineRequest>>,
     ) -> Answer<Self::PipelineStream> {
-        let place = self.pipelines.take()?;
+        let begun = telemetry::message_begins();
+        let place = counted(pipeline::METHOD, begun, self.pipelines.take())?;
         let (store, now, default) =
             (self.store.clone(), Arc::clone(&self.now), self.default.clone());
         let pipelines = Pipelines { store, now, default };

@@ -28,6 +28,7 @@ mod key_value;
 mod logged;
 mod methods;
 mod namespaces;
+mod opening;
 mod pages;
 mod performance;
 mod pipeline;

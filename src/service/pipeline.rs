@@ -23,6 +23,8 @@ use crate::telemetry::{self, Method};
 use crate::wire::v1 as wire;
 use crate::wire::v1::pipeline_response::Response;
 
+pub(super) const METHOD: &str = "/pykv.v1.KeyValueService/Pipeline";
+
 /// Most bytes of keys and values that requests taken together have; a single one may have more. Enough
 /// for the cost of a run not to matter, and little enough for a thousand streams.
 const RUN_BYTES_MAX: usize = 1 << 20;
@@ -43,7 +45,7 @@ impl<S: Store> Pipelines<S> {
         requests: Streaming<wire::PipelineRequest>,
         place: Place,
     ) -> impl Stream<Item = Result<wire::PipelineResponse, Status>> + Send {
-        let method = telemetry::find("/pykv.v1.KeyValueService/Pipeline");
+        let method = telemetry::find(METHOD);
         stream! {
             let _place = place;
             let mut intake = Intake::new(requests);

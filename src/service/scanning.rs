@@ -18,6 +18,8 @@ use crate::store::{Error, Page, Reading, Scan, Store, View};
 use crate::telemetry::{self, Method};
 use crate::wire::v1 as wire;
 
+pub(super) const METHOD: &str = "/pykv.v1.KeyValueService/ScanEntries";
+
 /// Bytes of keys and values in a message, unless a single entry has more: large enough for the cost of
 /// a message not to matter, small enough for a page to be a moment's work.
 const PAGE_BYTES_MAX: usize = 256 << 10;
@@ -30,7 +32,7 @@ pub(super) fn scan<S: Store>(
     now: Now,
     scanning: Scanning,
 ) -> impl Stream<Item = Result<wire::ScanEntriesResponse, Status>> + Send {
-    let method = telemetry::find("/pykv.v1.KeyValueService/ScanEntries");
+    let method = telemetry::find(METHOD);
     let Scanning { namespace, prefix, start_after, entries_max, view } = scanning;
     let mut scan = Scan {
         prefix,

@@ -12,8 +12,10 @@ use super::validate::Watch;
 use super::{Now, RESPONSE_BYTES_MAX, convert, status};
 use crate::model::Version;
 use crate::store::{Delivery, Event, EventKind, Values, View, Watching};
-use crate::telemetry;
+use crate::telemetry::{self, Method};
 use crate::wire::v1 as wire;
+
+pub(super) const METHOD: &str = "/pykv.v1.KeyValueService/Watch";
 
 /// Bytes of a message that are not its events.
 const ENVELOPE_BYTES: usize = 32;
@@ -26,7 +28,7 @@ pub(super) fn messages(
     now: Now,
     place: Place,
 ) -> impl Stream<Item = Result<wire::WatchResponse, Status>> {
-    let method = telemetry::method("pykv.v1.KeyValueService", "Watch");
+    let method = telemetry::find(METHOD);
     stream! {
         let _place = place;
         let mut watching = watching;
@@ -53,18 +55,31 @@ pub(super) fn messages(
                 }
                 Some(Ok(delivery)) => delivery,
                 Some(Err(error)) => {
-                    yield Err(status::of_error(&error, namespace.as_str()).into_status());
+                    let failed = status::of_error(&error, namespace.as_str()).into_status();
+                    count(method, begun, Err(&failed));
+                    yield Err(failed);
                     return;
                 }
             };
             let before = std::mem::replace(&mut told, delivery.version);
             for message in of_delivery(delivery, order.values, before, &now) {
                 telemetry::note_keys(message.events.len());
-                method.answered(begun, Instant::now(), None, || message.encoded_len());
+                count(method, begun, Ok(&message));
                 yield Ok(message);
             }
         }
     }
+}
+
+/// Counts a message, or why the stream ends.
+fn count(
+    method: Option<&'static Method>,
+    begun: Instant,
+    outcome: Result<&wire::WatchResponse, &Status>,
+) {
+    let Some(method) = method else { return };
+    let now = Instant::now();
+    method.answered(begun, now, outcome.err(), || outcome.map_or(0, Message::encoded_len));
 }
 
 fn progress(version: Version) -> wire::WatchResponse {
