@@ -62,6 +62,8 @@ impl<S: Store> Pipelines<S> {
                     for response in responses {
                         yield Ok(response);
                     }
+                    // How long the caller took for these is not our time.
+                    waiting.begun = telemetry::message_begins();
                 }
                 match intake.end.take() {
                     None if intake.held.is_some() => yield_now().await,
@@ -167,7 +169,7 @@ struct Waiting {
     asked: VecDeque<Asked>,
     /// Of those among them that were not refused.
     steps: Vec<Step>,
-    /// When the first of them was taken.
+    /// When the first of them was taken, or the run before was answered.
     begun: Instant,
 }
 
@@ -290,7 +292,7 @@ fn wrong_answer() -> Response {
     Response::Error(status::to_wire(&status))
 }
 
-/// Counts what was answered, each with the time from when the first was taken.
+/// Counts what was answered, each with the time from when the run began.
 fn count(method: &Method, begun: Instant, responses: &[wire::PipelineResponse]) {
     let now = Instant::now();
     let elapsed = now.saturating_duration_since(begun);

@@ -45,7 +45,7 @@ pub(super) fn messages(
                 next = watching.next() => Some(next),
                 () = silence.as_mut() => None,
             };
-            let begun = telemetry::message_begins();
+            let mut begun = telemetry::message_begins();
             silence.as_mut().reset(tokio::time::Instant::from_std(begun) + progress_interval);
             let delivery = match next {
                 None => {
@@ -66,6 +66,8 @@ pub(super) fn messages(
                 telemetry::note_keys(message.events.len());
                 count(method, begun, Ok(&message));
                 yield Ok(message);
+                // How long the caller took for this part is not our time.
+                begun = telemetry::message_begins();
             }
         }
     }
