@@ -332,6 +332,12 @@ pub(super) fn upload_silent(longest: Duration) -> Status {
     Failure::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text).into_status()
 }
 
+/// What a caller hears who has stopped to take what he asked for, and goes on too late.
+pub(super) fn export_left(longest: Duration) -> Status {
+    let text = format!("nothing was taken for {} s", longest.as_secs());
+    Failure::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text).into_status()
+}
+
 /// How tonic begins what it says of a message that is too long.
 const TOO_LONG: &str = "Error, decoded message length too large";
 
