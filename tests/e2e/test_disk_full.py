@@ -130,7 +130,9 @@ def test_memory_is_not_taken_from_who_could_not_write_that_down():
                 client.set("default", key, value)
                 kept[key] = value
             fill(home, LEFT_BYTES)
-            write_until_refused(client, kept)
+            with refused("RESOURCE_EXHAUSTED", "DISK_FULL"):
+                for _ in range(10_000):
+                    client.set("default", "k0", kept["k0"])
             for number in range(1_000):
                 client.set("scratch", f"s{number}", b"v" * 20_000)
             assert client.get("default", "none") is None
