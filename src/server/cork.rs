@@ -290,7 +290,9 @@ mod tests {
         }
         let (socket, mut peer) = tokio::io::duplex(1 << 20);
         let mut cork = Cork::new(socket, 10);
-        tokio::io::AsyncWriteExt::write_all(&mut peer, &[7; TURN_READ_BYTES + 30_000]).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut peer, &[7; TURN_READ_BYTES + 30_000])
+            .await
+            .unwrap();
         let bell = Arc::new(Bell(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&bell));
         let mut bytes = vec![0; 8192];
