@@ -154,9 +154,11 @@ def test_a_full_server_and_one_with_too_many_namespaces_refuse(data_dir, client,
     limits = ["--max-total-bytes", "2MiB", "--set", "max_namespaces=4"]
     with Server(data_dir, *limits) as server, Client(server.address) as small:
         before = state(small)
-        with refused("RESOURCE_EXHAUSTED", "MEMORY_EXHAUSTED"):
+        with refused("RESOURCE_EXHAUSTED", "TOO_MANY_NAMESPACES", metadata={"limit": 4}):
             restore(small, data)
         only = [f"{name}-0", f"{name}-1", f"{name}-2", f"{name}-3"]
+        with refused("RESOURCE_EXHAUSTED", "MEMORY_EXHAUSTED"):
+            restore(small, data, namespaces=only)
         small.admin.UpdateConfig(
             pb.UpdateConfigRequest(config=pb.ServerConfig(max_total_bytes=64 << 20))
         )
