@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
+use crate::model::UnixMillis;
 
 /// What the output looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -54,6 +55,13 @@ pub(super) fn length(length: prost_types::Duration) -> String {
         humantime::format_duration(Duration::from_millis(millis)).to_string()
     };
     Duration::try_from(length).map_or_else(|_| length.to_string(), words)
+}
+
+/// A moment by RFC 3339; one of the model is before the year 10000.
+pub(super) fn moment(moment: UnixMillis) -> String {
+    let millis = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
+    prost_types::Timestamp { seconds: millis / 1000, nanos }.to_string()
 }
 
 /// A table without borders, nor a header if that is empty; columns from `numbers` on are aligned to the right.

@@ -11,7 +11,7 @@ use super::failure::{Failure, Outcome, printable};
 use super::json::{base64, unsigned};
 use super::output::{self, Output};
 use crate::config::bytes_words;
-use crate::model::{Cause, Change, Fact, Mutation, UnixMillis};
+use crate::model::{Cause, Change, Fact, Mutation};
 use crate::wal::{self, Item, Verified};
 
 pub(super) fn run(command: Wal, output: Output) -> Outcome {
@@ -65,7 +65,7 @@ fn verified_json(verified: &Verified) -> Value {
         "fenceSegment": verified.fence_segment,
         "fenceOffset": unsigned(verified.fence_offset),
         "closedCleanly": verified.closed_cleanly,
-        "wallTime": moment(verified.wall),
+        "wallTime": output::moment(verified.wall),
     })
 }
 
@@ -88,7 +88,7 @@ fn verified_text(verified: &Verified) -> String {
         ("durable to", place(verified.fence_segment, verified.fence_offset)),
         ("closed", if verified.closed_cleanly { "in order" } else { "not in order" }.to_owned()),
         ("torn tail", torn),
-        ("last written", moment(verified.wall)),
+        ("last written", output::moment(verified.wall)),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     format!("the log is whole\n{}", output::table(&[], usize::MAX, rows))
@@ -115,7 +115,7 @@ fn item_json(item: &Item<'_>, values: bool) -> Value {
         "segment": item.segment,
         "offset": unsigned(item.offset),
         "sequence": unsigned(item.sequence),
-        "time": moment(item.wall),
+        "time": output::moment(item.wall),
         "fact": fact(&item.fact, values),
     })
 }
@@ -156,12 +156,12 @@ fn mutation(mutation: &Mutation<'_>, values: bool) -> Value {
             let mut fields = Map::new();
             fields.insert("key".into(), key.as_ref().into());
             put_value(&mut fields, value, values);
-            fields.insert("expireTime".into(), deadline.map(moment).into());
-            fields.insert("updateTime".into(), moment(*written).into());
+            fields.insert("expireTime".into(), deadline.map(output::moment).into());
+            fields.insert("updateTime".into(), output::moment(*written).into());
             json!({"set": fields})
         }
         Change::Touch { key, deadline } => {
-            json!({"touch": {"key": key, "expireTime": deadline.map(moment)}})
+            json!({"touch": {"key": key, "expireTime": deadline.map(output::moment)}})
         }
         Change::Remove { key, cause } => {
             let cause = match cause {
@@ -183,19 +183,12 @@ fn put_value(fields: &mut Map<String, Value>, value: &[u8], values: bool) {
     }
 }
 
-/// RFC 3339. A moment of the model is before the year 10000.
-fn moment(moment: UnixMillis) -> String {
-    let millis = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-    prost_types::Timestamp { seconds: millis / 1000, nanos }.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::model::{NamespaceId, Version};
+    use crate::model::{NamespaceId, UnixMillis, Version};
 
     fn item(fact: Fact<'_>) -> Item<'_> {
         let wall = UnixMillis::from_millis(1_500);

@@ -113,6 +113,20 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The key that it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Command::Set { key, .. }
+            | Command::Delete { key, .. }
+            | Command::Touch { key, .. }
+            | Command::Increment { key, .. }
+            | Command::Check { key, .. } => key,
+        }
+    }
+}
+
 /// What is known of an entry. Fields that the view leaves out are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

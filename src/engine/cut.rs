@@ -4,7 +4,6 @@
 //! has come to it is saved as it was; a clear hands over all entries at once. So a cut costs memory
 //! only for what changes while it is shown.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::entries::Entries;
 use super::record::{Header, Record, footprint};
-use crate::model::{Change, Mutation, UnixMillis, Version};
+use crate::model::{Mutation, UnixMillis, Version};
 
 /// What looking at a slot costs that shows nothing, in bytes of records shown in the same time.
 const SLOT_BYTES: usize = 16;
@@ -204,7 +203,7 @@ impl Remains {
             if entries.slots.is_used(slot) {
                 let record = entries.record(slot);
                 if self.has(slot, &record) {
-                    f(&fact(&record));
+                    f(&record.as_mutation());
                     bytes += footprint(record.key.len(), record.value.len());
                 }
             }
@@ -220,7 +219,7 @@ impl Saved {
         for piece in &self.0 {
             let mut rest = piece.as_slice();
             while !rest.is_empty() {
-                f(&fact(&Record::decode(rest)));
+                f(&Record::decode(rest).as_mutation());
                 rest = &rest[Header::decode(rest).footprint()..];
             }
         }
@@ -250,18 +249,6 @@ impl Heritage {
     /// Shows `f` the next entries, about `budget_bytes` of them; returns whether that was all.
     pub fn show(&mut self, budget_bytes: usize, f: &mut dyn FnMut(&Mutation<'_>)) -> bool {
         self.1.show(&self.0, budget_bytes, f)
-    }
-}
-
-fn fact<'a>(record: &Record<'a>) -> Mutation<'a> {
-    Mutation {
-        version: record.version,
-        change: Change::Set {
-            key: Cow::Borrowed(record.key_text()),
-            value: Cow::Borrowed(record.value),
-            deadline: record.deadline,
-            written: record.written,
-        },
     }
 }
 

@@ -32,7 +32,7 @@ impl Engine {
             (_, true) => Scope::Atomic,
         };
         if commands.len() > 1 {
-            self.warm_up_all(commands.iter().map(|command| key_of(command.borrow())));
+            self.warm_up_all(commands.iter().map(|command| command.borrow().key().as_str()));
         }
         let ledger = Ledger::new(&self.entries, &self.rules, self.version, now, scope, room);
         let mut ruling = Ruling { rules: &self.rules, now, ledger };
@@ -276,14 +276,4 @@ fn metadata(live: Option<&Live<'_>>) -> Option<Entry> {
 
 fn view_of(live: &Live<'_>, view: View) -> Entry {
     Entry::seen(view, live.value.bytes(), live.version, live.deadline, live.written)
-}
-
-fn key_of(command: &Command) -> &str {
-    match command {
-        Command::Set { key, .. }
-        | Command::Delete { key, .. }
-        | Command::Touch { key, .. }
-        | Command::Increment { key, .. }
-        | Command::Check { key, .. } => key.as_str(),
-    }
 }

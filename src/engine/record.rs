@@ -1,6 +1,8 @@
 //! The bytes of one entry: a packed header, the key, the value.
 
-use crate::model::{UnixMillis, Version};
+use std::borrow::Cow;
+
+use crate::model::{Change, Mutation, UnixMillis, Version};
 
 /// Bytes in front of the key.
 pub(super) const HEADER_BYTES: usize = 28;
@@ -90,6 +92,17 @@ impl<'a> Record<'a> {
     /// The key as text.
     pub(super) fn key_text(&self) -> &'a str {
         std::str::from_utf8(self.key).expect("keys are stored from text")
+    }
+
+    /// The mutation that makes this entry again.
+    pub(super) fn as_mutation(&self) -> Mutation<'a> {
+        let change = Change::Set {
+            key: Cow::Borrowed(self.key_text()),
+            value: Cow::Borrowed(self.value),
+            deadline: self.deadline,
+            written: self.written,
+        };
+        Mutation { version: self.version, change }
     }
 
     /// Whether the entry can still be read at `now`.

@@ -1,10 +1,8 @@
 //! Reads of many: by the order of keys, and all of them for a snapshot.
 
-use std::borrow::Cow;
-
 use super::record::footprint;
 use super::{Engine, Entry, View};
-use crate::model::{Change, Key, Mutation, UnixMillis};
+use crate::model::{Key, Mutation, UnixMillis};
 
 /// Whether handing out a value is a use of the entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,15 +136,7 @@ impl Engine {
             if !record.is_live(now) {
                 continue;
             }
-            f(&Mutation {
-                version: record.version,
-                change: Change::Set {
-                    key: Cow::Borrowed(record.key_text()),
-                    value: Cow::Borrowed(record.value),
-                    deadline: record.deadline,
-                    written: record.written,
-                },
-            });
+            f(&record.as_mutation());
             bytes += footprint(record.key.len(), record.value.len());
         }
         None

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::status;
 use crate::model::NamespaceName;
-use crate::store::{Answer, Command, Error, Operation, Step};
+use crate::store::{Answer, Error, Operation, Step};
 use crate::telemetry::{self, Method, Particulars, Subject};
 use crate::wire::v1 as wire;
 use crate::wire::v1::pipeline_response::Response;
@@ -82,20 +82,10 @@ fn of_step(step: &Step) -> Subject<'_> {
     let one = |key| Subject { namespace, key, keys: 1 };
     match &step.operation {
         Operation::Get { key, .. } => one(key.as_str()),
-        Operation::Write(command) => one(key_of(command)),
+        Operation::Write(command) => one(command.key().as_str()),
         Operation::GetMany { .. } | Operation::Batch(_) => {
             Subject { namespace, key: "", keys: step.operations() }
         }
-    }
-}
-
-fn key_of(command: &Command) -> &str {
-    match command {
-        Command::Set { key, .. }
-        | Command::Delete { key, .. }
-        | Command::Touch { key, .. }
-        | Command::Increment { key, .. }
-        | Command::Check { key, .. } => key.as_str(),
     }
 }
 

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from harness.archive import crc32c
 from harness.calls import Client
 from harness.disks import tmpfs
 from harness.server import Server, run
@@ -15,16 +16,6 @@ LOCKED, DAMAGED, CANNOT_CREATE, CONFIGURATION = 75, 65, 73, 78
 # Small segments, so that a little data is a log of many files.
 SMALL = {"PYKV_WAL_SEGMENT_BYTES": "1MiB", "PYKV_WAL_MIN_FREE_BYTES": "0"}
 HEADER_BYTES = 64
-
-
-def crc32c(data):
-    """Castagnoli's checksum, bit by bit; only ever of a header."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def contents(data_dir):

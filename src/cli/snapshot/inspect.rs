@@ -15,7 +15,7 @@ use crate::cli::failure::{Failure, Outcome, printable};
 use crate::cli::json::unsigned;
 use crate::cli::output::{self, Output};
 use crate::config::bytes_words;
-use crate::model::{NamespaceId, UnixMillis};
+use crate::model::NamespaceId;
 use crate::wal::archive::{Item, Reader, Summary};
 
 /// Bytes read at a time.
@@ -112,7 +112,7 @@ fn shown_json(summary: &Summary, tallies: &[Tally]) -> Value {
             "namespaceCount": unsigned(summary.namespaces),
             "entryCount": unsigned(summary.entries),
             "sizeBytes": unsigned(summary.bytes),
-            "snapshotTime": moment(summary.moment),
+            "snapshotTime": output::moment(summary.moment),
         },
         "namespaces": tallies.iter().map(namespace).collect::<Vec<_>>(),
     })
@@ -121,7 +121,7 @@ fn shown_json(summary: &Summary, tallies: &[Tally]) -> Value {
 fn shown_text(summary: &Summary, tallies: &[Tally]) -> String {
     let rows = [
         ("format", summary.format.to_string()),
-        ("as of", moment(summary.moment)),
+        ("as of", output::moment(summary.moment)),
         ("size", bytes_words(summary.bytes)),
         ("namespaces", summary.namespaces.to_string()),
         ("entries", summary.entries.to_string()),
@@ -136,13 +136,6 @@ fn shown_text(summary: &Summary, tallies: &[Tally]) -> String {
     let header = ["NAMESPACE", "ENTRIES", "EXPIRING", "KEYS AND VALUES"];
     let table = output::table(&header, 1, tallies.iter().map(row).collect());
     format!("the snapshot is whole\n{head}\n\n{table}")
-}
-
-/// RFC 3339. A moment of the model is before the year 10000.
-fn moment(moment: UnixMillis) -> String {
-    let millis = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(millis % 1000).unwrap_or(0) * 1_000_000;
-    prost_types::Timestamp { seconds: millis / 1000, nanos }.to_string()
 }
 
 #[cfg(test)]

@@ -85,15 +85,20 @@ fn nothing_leaves_that_a_power_failure_could_undo() {
     });
 }
 
+/// Twenty megabytes in the default namespace.
+async fn fill(store: &crate::store::embedded::Embedded) {
+    let value = "x".repeat(100_000);
+    for n in 0..200 {
+        one_in(store, "default", set(&format!("k{n}"), &value)).await;
+    }
+}
+
 #[test]
 fn who_reads_slowly_or_not_at_all_holds_up_neither_the_walk_nor_the_store() {
     block_on(async {
         let home = Home::new();
         let store = home.store();
-        let value = "x".repeat(100_000);
-        for n in 0..200 {
-            one_in(store, "default", set(&format!("k{n}"), &value)).await;
-        }
+        fill(store).await;
         let mut slow = store.export_snapshot(&[]).await.unwrap();
         let shared = home.store.0.shared.get().unwrap();
         let namespace = shared.registry.find(&space("default")).unwrap();
@@ -116,10 +121,7 @@ fn an_export_that_is_given_up_leaves_nothing_behind() {
     block_on(async {
         let home = Home::new();
         let store = home.store();
-        let value = "x".repeat(100_000);
-        for n in 0..200 {
-            one_in(store, "default", set(&format!("k{n}"), &value)).await;
-        }
+        fill(store).await;
         for pieces in [0, 1, 10, 60] {
             let mut export = store.export_snapshot(&[]).await.unwrap();
             for _ in 0..pieces {
@@ -142,10 +144,7 @@ fn a_store_that_closes_ends_what_is_under_way() {
     block_on(async {
         let home = Home::new();
         let store = home.store();
-        let value = "x".repeat(100_000);
-        for n in 0..200 {
-            one_in(store, "default", set(&format!("k{n}"), &value)).await;
-        }
+        fill(store).await;
         let (file, _) = export(store, &[]).await.unwrap();
         let mut out = store.export_snapshot(&[]).await.unwrap();
         let mut back = store.restore_snapshot(options(RestoreMode::Replace)).await.unwrap();
