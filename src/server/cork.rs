@@ -211,8 +211,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
-    use std::task::Waker;
 
     /// Takes `room` bytes and remembers each write.
     #[derive(Default)]
@@ -278,41 +282,40 @@ mod tests {
         assert_eq!(cork.0.lock().socket.writes.concat(), b"0123456789abcd");
     }
 
-    #[tokio::test]
-    async fn a_turn_reads_so_much_and_then_rings() {
-        use std::sync::atomic::{AtomicUsize, Ordering};
+    /// Counts how often it rang.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
 
-        struct Bell(AtomicUsize);
-        impl std::task::Wake for Bell {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, Ordering::Relaxed);
-            }
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// What one turn reads of all that is there, and how often it rang for that.
+    fn turn(cork: &mut Cork<tokio::io::DuplexStream>, reading: Reading) -> (usize, usize) {
+        let (bell, mut bytes, mut read) = (Arc::<Bell>::default(), vec![0; 8192], 0);
+        let waker = Waker::from(Arc::clone(&bell));
+        cork.begin_turn();
+        cork.set_reading(reading);
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            let cx = &mut Context::from_waker(&waker);
+            match Pin::new(&mut *cork).poll_read(cx, &mut buf) {
+                Poll::Ready(outcome) => outcome.unwrap(),
+                Poll::Pending => return (read, bell.0.load(Ordering::Relaxed)),
+            }
+            read += buf.filled().len();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_reads_so_much_and_rings_for_the_rest_unless_it_is_paused() {
         let (socket, mut peer) = tokio::io::duplex(1 << 20);
         let mut cork = Cork::new(socket, 10);
-        tokio::io::AsyncWriteExt::write_all(&mut peer, &[7; TURN_READ_BYTES + 30_000])
-            .await
-            .unwrap();
-        let bell = Arc::new(Bell(AtomicUsize::new(0)));
-        let waker = Waker::from(Arc::clone(&bell));
-        let mut bytes = vec![0; 8192];
-        let mut turn = || {
-            cork.begin_turn();
-            let mut read = 0;
-            loop {
-                let mut buf = ReadBuf::new(&mut bytes);
-                let polled =
-                    Pin::new(&mut cork).poll_read(&mut Context::from_waker(&waker), &mut buf);
-                match polled {
-                    Poll::Ready(outcome) => outcome.unwrap(),
-                    Poll::Pending => return read,
-                }
-                read += buf.filled().len();
-            }
-        };
-        assert_eq!(turn(), TURN_READ_BYTES);
-        assert_eq!(bell.0.load(Ordering::Relaxed), 1, "there may be more to read");
-        assert_eq!(turn(), 30_000);
-        assert_eq!(bell.0.load(Ordering::Relaxed), 1, "nothing is left; the socket will say");
+        peer.write_all(&[7; TURN_READ_BYTES + 30_000]).await.unwrap();
+        assert_eq!(turn(&mut cork, Reading::Paused), (0, 0), "whoever paused it will ring");
+        assert_eq!(turn(&mut cork, Reading::GoesOn), (TURN_READ_BYTES, 1));
+        assert_eq!(turn(&mut cork, Reading::GoesOn), (30_000, 0), "the socket will ring");
     }
 }

@@ -106,3 +106,28 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::store::conformance::{many_in, set, space};
+    use crate::store::embedded::tests::{block_on, unstarted};
+    use crate::store::{Settings, Store};
+
+    #[test]
+    fn nothing_is_taken_for_what_somebody_else_has_given_already() {
+        block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let store = unstarted(dir.path());
+            store.replay(&|settings: Settings, _| Ok(settings)).unwrap();
+            many_in(&store, "n", (0..100).map(|n| set(&format!("k{n}"), "v")).collect()).await;
+            let shared = store.0.shared.get().unwrap();
+            let payer = shared.payer(0).unwrap();
+            payer.enter().unwrap().forget(shared, u64::MAX);
+            assert!(shared.relieve(&payer, 0), "there is nothing to ask for");
+            assert_eq!(store.count(&space("n"), "").await.unwrap(), 100);
+            shared.budget.set_limit(1);
+            assert!(shared.relieve(&payer, 0));
+            assert!(store.count(&space("n"), "").await.unwrap() < 100);
+        });
+    }
+}

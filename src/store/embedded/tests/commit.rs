@@ -91,6 +91,31 @@ fn async_and_memory_writes_do_not_wait_for_the_disk() {
 }
 
 #[test]
+fn who_brings_more_than_the_disk_takes_waits_for_it_and_nobody_else() {
+    block_on(async {
+        let home = Home::new();
+        let store = home.store();
+        for name in ["much", "little"] {
+            let durability = Some(Durability::Async);
+            make(store, name, Policy { durability, ..Policy::default() }).await;
+            one_in(store, name, set("a", "1")).await;
+        }
+        home.stop_syncing();
+        let (much, value) = (space("much"), "x".repeat(100_000));
+        let large = || Batch { commands: vec![set("large", &value)], atomic: false };
+        for _ in 0..2 {
+            assert!(store.write(&much, large()).await.is_ok(), "the disk has room for as much");
+        }
+        let mut third = pin!(store.write(&much, large()));
+        assert!(waits(&mut third).await);
+        one_in(store, "little", set("b", "1")).await;
+        home.sync();
+        assert!(third.await.is_ok());
+        assert!(store.write(&much, large()).await.is_ok(), "what is on disk does not count");
+    });
+}
+
+#[test]
 fn versions_are_reserved_on_disk_before_they_are_told() {
     block_on(async {
         let home = Home::new();
