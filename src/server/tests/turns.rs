@@ -13,6 +13,7 @@ use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::kit::patiently;
 use crate::server::lane::Lane;
 use crate::server::turns::{Reading, TURN, Talk, Turns};
 
@@ -27,7 +28,8 @@ fn spin() {
 }
 
 fn run(future: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(patiently(future));
 }
 
 /// A connection that has `calls` under way at once, and ends when they are done. Each counts itself
