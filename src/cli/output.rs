@@ -57,6 +57,12 @@ pub(super) fn length(length: prost_types::Duration) -> String {
     Duration::try_from(length).map_or_else(|_| length.to_string(), words)
 }
 
+/// A number of bytes that was found, for people. One that somebody chose is told exactly, as it is
+/// written in a configuration.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
 /// A moment by RFC 3339; one of the model is before the year 10000.
 pub(super) fn moment(moment: UnixMillis) -> String {
     let millis = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);

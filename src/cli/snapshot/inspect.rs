@@ -14,7 +14,6 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome, printable};
 use crate::cli::json::unsigned;
 use crate::cli::output::{self, Output};
-use crate::config::bytes_words;
 use crate::model::NamespaceId;
 use crate::wal::archive::{Item, Reader, Summary};
 
@@ -122,14 +121,14 @@ fn shown_text(summary: &Summary, tallies: &[Tally]) -> String {
     let rows = [
         ("format", summary.format.to_string()),
         ("as of", output::moment(summary.moment)),
-        ("size", bytes_words(summary.bytes)),
+        ("size", output::size(summary.bytes)),
         ("namespaces", summary.namespaces.to_string()),
         ("entries", summary.entries.to_string()),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     let head = output::table(&[], usize::MAX, rows);
     let row = |tally: &Tally| {
-        let bytes = bytes_words(tally.key_bytes + tally.value_bytes);
+        let bytes = output::size(tally.key_bytes + tally.value_bytes);
         let (entries, expiring) = (tally.entries.to_string(), tally.expiring.to_string());
         vec![tally.name.clone(), entries, expiring, bytes]
     };

@@ -12,7 +12,6 @@ use crate::cli::Session;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome, printable};
 use crate::cli::output::{self, Output};
-use crate::config::bytes_words;
 use crate::wal::archive::Reader;
 use crate::wire::v1 as wire;
 
@@ -36,7 +35,7 @@ pub(super) async fn save(session: &Session, args: Save) -> Outcome {
             "{} in {}, {}, as of {}",
             counted(summary.entry_count, "entry", "entries"),
             counted(summary.namespace_count, "namespace", "namespaces"),
-            bytes_words(u64::try_from(summary.size_bytes).unwrap_or_default()),
+            output::size(u64::try_from(summary.size_bytes).unwrap_or_default()),
             summary.snapshot_time.map_or_else(String::new, |time| time.to_string()),
         )),
     }
