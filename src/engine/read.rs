@@ -88,9 +88,10 @@ impl Engine {
             if group.is_empty() {
                 return finding.finish();
             }
-            self.warm_up(group.iter().map(|(hash, ..)| *hash));
-            for (hash, key, view) in group {
-                if self.find_into(&mut finding, *hash, key, *view, now).is_break() {
+            let likely = self.warm_up(group.iter().map(|(hash, ..)| *hash));
+            for ((hash, key, view), likely) in group.iter().zip(likely) {
+                let slot = likely.and_then(|slot| self.confirm(slot, *hash, key));
+                if self.find_into(&mut finding, slot, *view, now).is_break() {
                     return finding.finish();
                 }
             }
@@ -131,30 +132,41 @@ impl Engine {
         }
     }
 
-    /// Touches the memory that looking up `group` will need.
-    fn warm_up(&self, hashes: impl Iterator<Item = u32> + Clone) {
+    /// Touches the memory that looking up `group`, at most [`GROUP_KEYS`] of them, will need. Says for
+    /// each which slot is likely to be its own: another one of the same hash, nearly never; none if
+    /// there is none.
+    #[inline]
+    fn warm_up(
+        &self,
+        group: impl ExactSizeIterator<Item = u32> + Clone,
+    ) -> [Option<u32>; GROUP_KEYS] {
         let entries = &*self.entries;
         let mut sum = 0;
-        for hash in hashes.clone() {
+        for hash in group.clone() {
             sum ^= entries.table.peek(hash);
         }
-        let mut slots = [0_u32; GROUP_KEYS];
-        let mut len = 0;
-        for hash in hashes {
-            // Any entry of the same hash will do: nearly always it is the one.
-            if let Some(slot) = entries.table.find(hash, |_| true) {
-                slots[len] = slot;
-                len += 1;
-            }
+        let mut likely = [None; GROUP_KEYS];
+        for (slot, hash) in likely.iter_mut().zip(group.clone()) {
+            *slot = entries.table.find(hash, |_| true);
         }
-        let mut locations = [0_u64; GROUP_KEYS];
-        for (location, slot) in locations.iter_mut().zip(&slots[..len]) {
-            *location = entries.slots.location(*slot);
+        let mut locations = [None; GROUP_KEYS];
+        for (location, slot) in locations.iter_mut().zip(&likely[..group.len()]) {
+            *location = slot.map(|slot| entries.slots.location(slot));
         }
-        for location in &locations[..len] {
+        for location in locations[..group.len()].iter().flatten() {
             sum ^= u64::from(entries.arena.peek(*location));
         }
         black_box(sum);
+        likely
+    }
+
+    /// The slot of `key`, which is likely to be `slot`: one of the same hash.
+    #[inline]
+    fn confirm(&self, slot: u32, hash: u32, key: &str) -> Option<u32> {
+        match self.entries.record(slot).key == key.as_bytes() {
+            true => Some(slot),
+            false => self.entries.find_hashed(hash, key),
+        }
     }
 
     #[inline]
@@ -169,18 +181,16 @@ impl Engine {
         entry
     }
 
-    /// Looks one key up for a list; breaks off if the list is full.
+    /// Reads for a list what is in `slot`, if the key has one; breaks off if the list is full.
     #[inline]
     fn find_into(
         &mut self,
         finding: &mut Finding,
-        hash: u32,
-        key: &str,
+        slot: Option<u32>,
         view: View,
         now: UnixMillis,
     ) -> ControlFlow<()> {
         let entries = &*self.entries;
-        let slot = entries.find_hashed(hash, key);
         let found = slot.map(|slot| (slot, entries.record(slot)));
         let live = match found.filter(|(_, record)| record.is_live(now)) {
             Some((_, record)) if finding.is_full_for(&record, view) => {

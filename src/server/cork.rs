@@ -132,6 +132,16 @@ impl<T: AsyncWrite + Unpin> State<T> {
         Poll::Ready(Ok(self.bytes_max - self.buffer.len()))
     }
 
+    /// Adds bytes for which there is room.
+    fn append(&mut self, bytes: &[u8]) {
+        let len = self.buffer.len() + bytes.len();
+        if len > self.buffer.capacity().max(KEPT_BYTES_MAX) {
+            // It does not grow step by step, which would copy what is in it each time.
+            self.buffer.reserve_exact(self.bytes_max.max(len) - self.buffer.len());
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
     fn note_read(&mut self, bytes: &[u8]) {
         let Some(seen) = self.preface else { return };
         let wanted = &PREFACE[seen..];
@@ -174,7 +184,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
     ) -> Poll<io::Result<usize>> {
         let mut state = self.0.lock();
         let count = ready!(state.poll_room(cx))?.min(bytes.len());
-        state.buffer.extend_from_slice(&bytes[..count]);
+        state.append(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 
@@ -188,7 +198,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
         let mut count = 0;
         for slice in slices {
             let part = slice.len().min(room - count);
-            state.buffer.extend_from_slice(&slice[..part]);
+            state.append(&slice[..part]);
             count += part;
         }
         Poll::Ready(Ok(count))

@@ -22,6 +22,7 @@ pub struct BatchGetRequest {
 
 const NAMESPACE: u32 = 1;
 const KEYS: u32 = 2;
+const KEYS_HEAD: u8 = head(2, WireType::LengthDelimited);
 const VIEW: u32 = 3;
 /// Bytes of any tag below 16.
 const TAG_BYTES: usize = 1;
@@ -47,7 +48,7 @@ impl Message for BatchGetRequest {
     ) -> Result<(), DecodeError> {
         let (merged, field) = match tag {
             NAMESPACE => (string::merge(wire_type, &mut self.namespace, buf, context), "namespace"),
-            KEYS => (self.keys.merge_one(wire_type, buf, context), "keys"),
+            KEYS => (self.keys.merge_some(KEYS_HEAD, wire_type, buf, context), "keys"),
             VIEW => (int32::merge(wire_type, &mut self.view, buf, context), "view"),
             _ => return skip_field(wire_type, tag, buf, context),
         };
@@ -137,9 +138,9 @@ impl BatchGetResponse {
         let entry_bytes = entry.encoded_len();
         let result_bytes = TAG_BYTES + encoded_len_varint(entry_bytes as u64) + entry_bytes;
         buf.push(RESULT);
-        encode_varint(result_bytes as u64, buf);
+        put_varint(result_bytes as u64, buf);
         buf.push(ENTRY);
-        encode_varint(entry_bytes as u64, buf);
+        put_varint(entry_bytes as u64, buf);
         entry.encode(buf);
     }
 
@@ -149,6 +150,17 @@ impl BatchGetResponse {
         let mut decoded = Decoded::default();
         decoded.merge(&*self.bytes).expect("only results are kept");
         decoded.results
+    }
+}
+
+/// Adds a number, which nearly always takes a byte or two.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
+fn put_varint(number: u64, buf: &mut Vec<u8>) {
+    match number {
+        0..0x80 => buf.push(number as u8),
+        0x80..0x4000 => buf.extend_from_slice(&[number as u8 | 0x80, (number >> 7) as u8]),
+        0x4000.. => encode_varint(number, buf),
     }
 }
 
@@ -180,13 +192,13 @@ impl EntryFields<'_> {
         for (head, bytes) in [(ENTRY_KEY, self.key.as_bytes()), (ENTRY_VALUE, self.value)] {
             if !bytes.is_empty() {
                 buf.push(head);
-                encode_varint(bytes.len() as u64, buf);
+                put_varint(bytes.len() as u64, buf);
                 buf.extend_from_slice(bytes);
             }
         }
         if self.version != 0 {
             buf.push(ENTRY_VERSION);
-            encode_varint(self.version.cast_unsigned(), buf);
+            put_varint(self.version.cast_unsigned(), buf);
         }
         if let Some(moment) = &self.expire_time {
             message::encode(ENTRY_EXPIRE_TIME, moment, buf);
@@ -199,7 +211,7 @@ impl EntryFields<'_> {
         }
         if self.size_bytes != 0 {
             buf.push(ENTRY_SIZE_BYTES);
-            encode_varint(self.size_bytes.cast_unsigned(), buf);
+            put_varint(self.size_bytes.cast_unsigned(), buf);
         }
     }
 }

@@ -6,11 +6,6 @@ use prost::encoding::{
     DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, string,
 };
 
-/// Most bytes of text that room is made for before they are seen: a list of a thousand short ones.
-const RESERVED_BYTES_MAX: usize = 16 << 10;
-/// What a short text has before it: a tag and its length.
-const FRAMING_BYTES: usize = 2;
-
 /// Texts in an order, in one allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Texts {
@@ -57,31 +52,53 @@ impl Texts {
         (self.text, self.ends)
     }
 
-    /// Reads one more text from the wire.
+    /// Reads one more text from the wire, and those that follow it there as the same field, which
+    /// begin with `head`.
     ///
-    /// Errors: it is cut short or no UTF-8; then nothing was added.
-    pub(super) fn merge_one(
+    /// Errors: the first is cut short or no UTF-8; then nothing was added.
+    pub(super) fn merge_some(
         &mut self,
+        head: u8,
         wire_type: WireType,
         buf: &mut impl Buf,
         context: DecodeContext,
     ) -> Result<(), DecodeError> {
-        if let Some(text) = short_text(wire_type, buf.chunk()) {
-            if self.ends.is_empty() {
-                // Most of what is left of a message that begins with texts is texts like this one.
-                let bytes = buf.remaining().min(RESERVED_BYTES_MAX);
-                self.text.reserve(bytes);
-                self.ends.reserve(bytes / (text.len() + FRAMING_BYTES));
+        if wire_type == WireType::LengthDelimited {
+            let taken = self.take_short(head, buf.chunk());
+            if taken > 0 {
+                buf.advance(taken);
+                return Ok(());
             }
-            self.push(text);
-            let bytes = text.len() + 1;
-            buf.advance(bytes);
-            return Ok(());
         }
         let mut text = String::new();
         string::merge(wire_type, &mut text, buf, context)?;
         self.push(&text);
         Ok(())
+    }
+
+    /// Adds the good texts that `bytes` begin with and whose lengths take one byte; returns how many
+    /// bytes they are.
+    ///
+    /// Lengths and heads are ASCII, so what is UTF-8 as a whole is so text by text, and one look at
+    /// all of it does.
+    fn take_short(&mut self, head: u8, bytes: &[u8]) -> usize {
+        let (extent, count) = short_texts(head, bytes);
+        let good = match std::str::from_utf8(&bytes[..extent]) {
+            Ok(good) => good,
+            Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        self.text.reserve(good.len());
+        self.ends.reserve(count);
+        let mut taken = 0;
+        for _ in 0..count {
+            // Behind each text but the last is the head of the next.
+            let at = if taken == 0 { 0 } else { taken + 1 };
+            let end = at + 1 + usize::from(bytes[at]);
+            let Some(text) = good.get(at + 1..end) else { break };
+            self.push(text);
+            taken = end;
+        }
+        taken
     }
 
     pub(super) fn encode(&self, tag: u32, buf: &mut impl BufMut) {
@@ -98,14 +115,23 @@ impl Texts {
     }
 }
 
-/// The text that `bytes` begin with, if it is one whose length takes one byte, whole and good.
+/// How many bytes of `bytes` are whole texts whose lengths take one byte, `head` before each but the
+/// first; and how many texts.
 #[inline]
-fn short_text(wire_type: WireType, bytes: &[u8]) -> Option<&str> {
-    let (length, rest) = bytes.split_first()?;
-    if wire_type != WireType::LengthDelimited || *length >= 0x80 {
-        return None;
+fn short_texts(head: u8, bytes: &[u8]) -> (usize, usize) {
+    let (mut at, mut extent, mut count) = (0, 0, 0);
+    while let Some(length) = bytes.get(at)
+        && *length < 0x80
+        && at + 1 + usize::from(*length) <= bytes.len()
+    {
+        extent = at + 1 + usize::from(*length);
+        count += 1;
+        if bytes.get(extent) != Some(&head) {
+            break;
+        }
+        at = extent + 1;
     }
-    std::str::from_utf8(rest.get(..usize::from(*length))?).ok()
+    (extent, count)
 }
 
 impl<T: AsRef<str>> FromIterator<T> for Texts {
