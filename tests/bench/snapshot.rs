@@ -53,7 +53,7 @@ pub(crate) async fn measure(
             results.add(SNAPSHOT_OUT, Measure::Throughput, rate(file.len(), begun.elapsed()));
         }
         beside_traffic(&process, count, rounds, until, results).await?;
-        file
+        Bytes::from(file)
     };
     for round in 1..=rounds {
         progress(&format!("{}: {round} of {rounds}", SNAPSHOT_BACK.0));
@@ -63,7 +63,7 @@ pub(crate) async fn measure(
         let fresh = scratch()?;
         let process = Server::Pykv.start(programs, fresh.path())?;
         let begun = Instant::now();
-        restore(&process, &file, count)?;
+        restore(&process, file.clone(), count)?;
         results.add(SNAPSHOT_BACK, Measure::Recovery, begun.elapsed().as_secs_f64());
     }
     Ok(())
@@ -166,8 +166,8 @@ fn exports_until(address: &str, mut stopped: oneshot::Receiver<()>) -> Outcome<(
     })
 }
 
-fn restore(process: &Process, file: &[u8], count: u64) -> Outcome<()> {
-    let (address, file) = (process.address.to_string(), Bytes::copy_from_slice(file));
+fn restore(process: &Process, file: Bytes, count: u64) -> Outcome<()> {
+    let address = process.address.to_string();
     let upload = thread::spawn(move || {
         let restored = block_on(async {
             let mode = RestoreMode::Overwrite.into();
