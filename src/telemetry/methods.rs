@@ -137,6 +137,18 @@ pub fn methods() -> Vec<(String, &'static Method)> {
     registry().read().iter().map(|(path, method)| (path.clone(), *method)).collect()
 }
 
+/// How many answers were given so far to callers who wait for each of them: to calls, and to requests
+/// of streams both ways.
+pub fn answers() -> u64 {
+    answers_of(registry().read().values().copied())
+}
+
+fn answers_of<'m>(methods: impl Iterator<Item = &'m Method>) -> u64 {
+    let is_waited_for = |kind| matches!(kind, Kind::Unary | Kind::BidiStream);
+    let waited_for = methods.filter(|method| is_waited_for(method.kind));
+    waited_for.flat_map(|method| method.tallies(|tally| tally.operations)).sum()
+}
+
 /// Makes counters for every method of an encoded `google.protobuf.FileDescriptorSet`, so that each
 /// shows at zero before its first call. Methods known already stay as they are.
 ///
@@ -169,4 +181,19 @@ fn enter(service: &str, method: &str, kind: Kind) -> &'static Method {
         .write()
         .entry(path)
         .or_insert_with(|| Box::leak(Box::new(Method::new(service, method, kind))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_those_that_a_caller_waits_for() {
+        let kinds = [Kind::Unary, Kind::ClientStream, Kind::ServerStream, Kind::BidiStream];
+        let methods = kinds.map(|kind| Method::new("test.Service", "Answers", kind));
+        for (count, method) in [1, 10, 100, 1_000].into_iter().zip(&methods) {
+            method.operated(0, Duration::ZERO, count, Instant::now());
+        }
+        assert_eq!(answers_of(methods.iter()), 1_001);
+    }
 }

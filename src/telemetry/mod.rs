@@ -35,7 +35,7 @@ mod seconds;
 mod store;
 
 pub use log::{LogFormat, check_filter, refilter, trace};
-pub use methods::{Kind, Method, find, method, methods, register};
+pub use methods::{Kind, Method, answers, find, method, methods, register};
 pub use metrics::{compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes};
 pub use notes::{
     Notes, Particulars, StorageWait, Subject, message_begins, note_keys, note_received,

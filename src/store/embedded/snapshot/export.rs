@@ -1,12 +1,12 @@
 //! An export: the cut over all its namespaces, and the walk.
 
 use std::sync::Arc;
-use std::thread::yield_now;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::outlet::{Closed, Outlet, Told};
+use super::pace::Pace;
 use super::pipe::{Receiver, pipe};
 use crate::engine::{CutId, Rest};
 use crate::model::{Change, Definition, Mutation, NamespaceId, NamespaceName, UnixMillis};
@@ -117,13 +117,14 @@ struct Walk<'s> {
     spaces: Vec<Space>,
     writer: Writer,
     outlet: Outlet<'s>,
+    pace: Pace,
     slices: usize,
 }
 
 impl<'s> Walk<'s> {
     fn new(shared: &'s Shared, cut: Cut, outlet: Outlet<'s>) -> Walk<'s> {
         let writer = shared.log.archive(cut.moment);
-        Walk { shared, spaces: cut.spaces, writer, outlet, slices: 0 }
+        Walk { shared, spaces: cut.spaces, writer, outlet, pace: Pace::new(), slices: 0 }
     }
 
     fn run(mut self) {
@@ -202,7 +203,7 @@ impl<'s> Walk<'s> {
         if self.slices.is_multiple_of(SLICES_PER_ROUND) {
             self.fetch_saved(at + 1)?;
         }
-        yield_now();
+        self.pace.rest(self.outlet.waited());
         Ok(!is_over)
     }
 

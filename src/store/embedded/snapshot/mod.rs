@@ -2,8 +2,8 @@
 //!
 //! # How it works
 //! An [`mod@export`] takes all turns of its namespaces at once, places a cut in each engine and lets go;
-//! then it walks, slice by slice, and never waits for its caller: what he does not take goes through
-//! an [`outlet`] into a file without a name. A [`mod@restore`] gathers what arrives, sorted by the order of
+//! then it walks, slice by slice, at a [`pace`] that leaves others their processors, and does not wait for
+//! its caller for long: what he does not take goes through an [`outlet`] into a file without a name. A [`mod@restore`] gathers what arrives, sorted by the order of
 //! writes (`sorter`), and only when the file has proved whole checks what could stand against it
 //! (`check`) and applies it (`apply`), a turn at a time.
 //!
@@ -22,6 +22,7 @@ mod apply;
 mod check;
 mod export;
 mod outlet;
+mod pace;
 mod pipe;
 mod restore;
 mod sorter;

@@ -1,10 +1,20 @@
-//! The way out of an export: at the caller's pace, without ever holding up the walk.
+//! The way out of an export: at the caller's pace, without holding up the walk for long.
+//!
+//! What a caller has not taken is waited for as long as he is about as fast as the walk, since what goes
+//! through the disk is in the way of the log. Who is slower must not keep a cut open.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::pipe::{Gone, Sender, Unsent};
 use crate::store::{Error, PIECE_BYTES_MAX, Piece, SnapshotSummary};
 use crate::wal::{self, Log, Spool};
+
+/// For so many times as long as it works itself a walk waits for its caller, all in all,
+const PATIENCE: u32 = 3;
+/// and for this long besides: nobody takes anything in the first moment.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
 
 /// What the caller is told.
 pub(super) type Told = Result<Piece, Error>;
@@ -37,11 +47,20 @@ pub(super) struct Outlet<'l> {
     spool: Option<Spool>,
     /// How much of the spool was sent.
     sent: u64,
+    begun: Instant,
+    /// How long the caller was waited for.
+    waited: Duration,
 }
 
 impl<'l> Outlet<'l> {
     pub(super) fn new(log: &'l Log, sender: Sender<Told>) -> Outlet<'l> {
-        Outlet { log, sender, spool: None, sent: 0 }
+        let (begun, waited) = (Instant::now(), Duration::ZERO);
+        Outlet { log, sender, spool: None, sent: 0, begun, waited }
+    }
+
+    /// How long the caller was waited for, all in all.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Whether nobody listens any more.
@@ -49,7 +68,7 @@ impl<'l> Outlet<'l> {
         self.sender.is_closed()
     }
 
-    /// Sends `bytes` behind everything before; does not wait for the caller.
+    /// Sends `bytes` behind everything before.
     pub(super) fn push(&mut self, bytes: Vec<u8>) -> Result<(), Closed> {
         let mut bytes = Bytes::from(bytes);
         while !bytes.is_empty() {
@@ -60,7 +79,7 @@ impl<'l> Outlet<'l> {
                 continue;
             }
             let size = piece.len();
-            match self.sender.try_send(Ok(Piece::Bytes(piece)), size) {
+            match self.send(Ok(Piece::Bytes(piece)), size) {
                 Ok(()) => {}
                 Err(Unsent::Gone) => return Err(Closed::Gone),
                 Err(Unsent::Full(Ok(Piece::Bytes(piece)))) => self.put_aside(&piece)?,
@@ -68,6 +87,18 @@ impl<'l> Outlet<'l> {
             }
         }
         Ok(())
+    }
+
+    /// Sends it, or gives it back when the caller has used up the patience there is.
+    fn send(&mut self, told: Told, size: usize) -> Result<(), Unsent<Told>> {
+        let Err(unsent) = self.sender.try_send(told, size) else { return Ok(()) };
+        let Unsent::Full(told) = unsent else { return Err(unsent) };
+        let now = Instant::now();
+        let worked = now.saturating_duration_since(self.begun).saturating_sub(self.waited);
+        let patience = PATIENCE_MIN + worked * PATIENCE;
+        let sent = self.sender.send_until(told, size, now + patience.saturating_sub(self.waited));
+        self.waited += now.elapsed();
+        sent
     }
 
     /// Sends everything that was put aside, and then the end; waits for the caller.

@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// What both ends share.
@@ -133,15 +134,43 @@ impl<T> Sender<T> {
 
     /// The same, and waits for room.
     pub(super) fn send_blocking(&self, message: T, bytes: usize) -> Result<(), Gone> {
+        let sent = self.send_or(message, bytes, |thread, state| {
+            thread.wait(state);
+            true
+        });
+        match sent {
+            Err(Unsent::Gone) => Err(Gone),
+            Ok(()) | Err(Unsent::Full(_)) => Ok(()),
+        }
+    }
+
+    /// The same, and waits for room until `deadline`.
+    pub(super) fn send_until(
+        &self,
+        message: T,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<(), Unsent<T>> {
+        self.send_or(message, bytes, |thread, state| {
+            !thread.wait_until(state, deadline).timed_out()
+        })
+    }
+
+    /// Queues a message; where there is no room, tries again for as long as `wait` says that it has waited.
+    fn send_or(
+        &self,
+        message: T,
+        bytes: usize,
+        wait: impl Fn(&Condvar, &mut MutexGuard<'_, State<T>>) -> bool,
+    ) -> Result<(), Unsent<T>> {
         let mut state = self.0.state.lock();
         let mut message = message;
         loop {
             match state.put(message, bytes, self.0.bytes_max) {
                 Ok(()) => break,
-                Err(Unsent::Gone) => return Err(Gone),
-                Err(Unsent::Full(unsent)) => message = unsent,
+                Err(Unsent::Full(unsent)) if wait(&self.0.thread, &mut state) => message = unsent,
+                Err(unsent) => return Err(unsent),
             }
-            self.0.thread.wait(&mut state);
         }
         drop(state);
         self.0.task.notify_one();
@@ -214,6 +243,7 @@ impl<T> Drop for Receiver<T> {
 mod tests {
     use std::pin::pin;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
     use crate::store::embedded::tests::{block_on, waits};
@@ -265,6 +295,20 @@ mod tests {
             assert_eq!(receiver.recv_blocking(), Some('c'));
             assert_eq!(full.await, Ok(()));
         });
+    }
+
+    #[test]
+    fn room_is_waited_for_until_a_deadline() {
+        let (sender, receiver) = pipe(1);
+        let (past, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        assert_eq!(sender.send_until('a', 1, past), Ok(()), "there is room");
+        assert_eq!(sender.send_until('b', 1, past), Err(Unsent::Full('b')));
+        let taking = thread::spawn(move || {
+            block_on(async { (receiver.recv().await, receiver.recv().await) })
+        });
+        assert_eq!(sender.send_until('b', 1, far), Ok(()));
+        assert_eq!(taking.join().unwrap(), (Some('a'), Some('b')));
+        assert_eq!(sender.send_until('c', 1, far), Err(Unsent::Gone));
     }
 
     #[test]
