@@ -117,7 +117,10 @@ where
                 cork.set_reading(reading);
                 connection.as_mut().poll(cx).map(drop)
             };
-            turns.poll(cx, serve, |cx, talk| watch.poll(cx, talk))
+            turns.poll(cx, serve, |cx, talk| {
+                cork.end_turn();
+                watch.poll(cx, talk)
+            })
         });
         // A turn has an end of its own; the runtime's would fall into the middle of it.
         tokio::task::unconstrained(serve).await

@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,6 +33,8 @@ struct State<T> {
     bytes_max: usize,
     /// What may still be read in this turn.
     readable: usize,
+    /// Who wanted to read more than that.
+    cut: Option<Waker>,
     reading: Reading,
     /// Bytes taken by the socket so far.
     sent: u64,
@@ -64,6 +66,7 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
             written: 0,
             bytes_max,
             readable: TURN_READ_BYTES,
+            cut: None,
             reading: Reading::GoesOn,
             sent: 0,
             preface: Some(0),
@@ -73,6 +76,14 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
     /// Lets the connection read again.
     pub(super) fn begin_turn(&self) {
         self.0.lock().readable = TURN_READ_BYTES;
+    }
+
+    /// Wakes who may read on in the next turn. In this one it would be polled for nothing.
+    pub(super) fn end_turn(&self) {
+        let cut = self.0.lock().cut.take();
+        if let Some(waker) = cut {
+            waker.wake();
+        }
     }
 
     /// Whether it may, as far as its calls go. Once they are fewer, whoever has paused it rings.
@@ -164,7 +175,7 @@ where
             return Poll::Pending;
         }
         if state.readable == 0 {
-            cx.waker().wake_by_ref();
+            state.cut = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -222,7 +233,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
+    use std::task::Wake;
 
     use tokio::io::AsyncWriteExt;
 
@@ -302,7 +313,7 @@ mod tests {
         }
     }
 
-    /// What one turn reads of all that is there, and how often it rang for that.
+    /// What one turn reads of all that is there, and how often it has rung for that when it is over.
     fn turn(cork: &mut Cork<tokio::io::DuplexStream>, reading: Reading) -> (usize, usize) {
         let (bell, mut bytes, mut read) = (Arc::<Bell>::default(), vec![0; 8192], 0);
         let waker = Waker::from(Arc::clone(&bell));
@@ -313,10 +324,13 @@ mod tests {
             let cx = &mut Context::from_waker(&waker);
             match Pin::new(&mut *cork).poll_read(cx, &mut buf) {
                 Poll::Ready(outcome) => outcome.unwrap(),
-                Poll::Pending => return (read, bell.0.load(Ordering::Relaxed)),
+                Poll::Pending => break,
             }
             read += buf.filled().len();
         }
+        assert_eq!(bell.0.load(Ordering::Relaxed), 0, "it can read no more in this turn");
+        cork.end_turn();
+        (read, bell.0.load(Ordering::Relaxed))
     }
 
     #[tokio::test]
