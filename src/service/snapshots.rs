@@ -114,7 +114,7 @@ impl Snapshots {
         let mut restore = begin?;
         while let Some(message) = next(&mut messages).await? {
             begun = telemetry::message_begins();
-            let Upload(chunk) = validate::upload(message)?;
+            let Upload(chunk) = counted(RESTORE, begun, validate::upload(message))?;
             let bytes = chunk.len();
             let taken = restore.push(chunk).await.map_err(|error| failed(&error));
             tally.count(begun, taken.as_ref().map(|()| bytes));
@@ -155,14 +155,15 @@ fn handed_on(
     pieces
 }
 
-/// The next message of an upload; none at its end.
+/// The next message of an upload; none at its end. An upload that breaks off is counted.
 async fn next(
     messages: &mut Streaming<wire::RestoreSnapshotRequest>,
 ) -> Result<Option<wire::RestoreSnapshotRequest>, Status> {
-    match tokio::time::timeout(UPLOAD_SILENCE_MAX, messages.message()).await {
+    let message = match timeout(UPLOAD_SILENCE_MAX, messages.message()).await {
         Ok(message) => message,
         Err(_) => Err(status::upload_silent(UPLOAD_SILENCE_MAX)),
-    }
+    };
+    counted(RESTORE, telemetry::message_begins(), message)
 }
 
 /// Counts the messages of a stream.

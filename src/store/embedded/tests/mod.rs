@@ -118,9 +118,15 @@ impl World for Home {
     }
 }
 
+/// Longer than any of these tests takes: who still waits then waits for what does not come.
+const TEST_MAX: Duration = Duration::from_secs(100);
+
 pub(in crate::store::embedded) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(future)
+    runtime.block_on(async {
+        let ended = tokio::time::timeout(TEST_MAX, future).await;
+        ended.expect("what is waited for comes")
+    })
 }
 
 fn in_a_new_world(case: impl AsyncFnOnce(Home)) {
