@@ -200,3 +200,37 @@ fn a_read_of_many_stops_where_values_become_too_many_and_counts_what_it_read() {
     assert_eq!(ask(&mut engine, View::Value, 1).len(), 2, "the first value may be larger");
     assert_eq!(ask(&mut engine, View::Metadata, 1).len(), 4, "no values, no limit");
 }
+
+/// Keys of which two have the same hash: so many of 32 bits hold several such pairs.
+fn of_one_hash(engine: &Engine) -> [String; 2] {
+    let mut seen = std::collections::HashMap::new();
+    let mut keys = (0..).map(|number| format!("key-{number}"));
+    let pair = keys.find_map(|key| {
+        let hash = engine.entries.hash(key.as_bytes());
+        let other = seen.insert(hash, key.clone())?;
+        Some([other, key])
+    });
+    pair.unwrap()
+}
+
+#[test]
+fn keys_of_one_hash_are_kept_apart() {
+    let mut engine = Engine::new(Rules::default());
+    let [a, b] = of_one_hash(&engine);
+    let read = |engine: &mut Engine| {
+        let keys = [&a, &b, &a].into_iter().map(|key| (key.as_str(), View::Value));
+        let found = engine.get_many(keys, NOW, usize::MAX);
+        let many: Vec<_> = found.iter().map(|seen| seen.map(|seen| seen.value.to_vec())).collect();
+        let one = [&a, &b, &a].map(|key| value(engine, key).map(Vec::from));
+        assert_eq!(many, one);
+        many
+    };
+    let (of_a, of_b) = (Some(b"1".to_vec()), Some(b"2".to_vec()));
+    run(&mut engine, &[set(&a, b"1")], false);
+    assert_eq!(read(&mut engine), [of_a.clone(), None, of_a.clone()]);
+    run(&mut engine, &[set(&b, b"2")], false);
+    assert_eq!(read(&mut engine), [of_a.clone(), of_b.clone(), of_a]);
+    let delete = Command::Delete { key: key(&a), condition: None, return_previous: false };
+    run(&mut engine, &[delete], false);
+    assert_eq!(read(&mut engine), [None, of_b, None]);
+}
