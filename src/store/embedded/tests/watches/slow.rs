@@ -57,6 +57,27 @@ fn who_reads_late_catches_up_and_goes_on() {
 }
 
 #[test]
+fn who_has_more_to_catch_up_on_than_is_read_at_once_misses_nothing() {
+    block_on(async {
+        let home = home(10_000).await;
+        let mut watcher = watch(&home, &[]).await;
+        write(&home, "a", 1).await;
+        let first = read(&mut watcher, 1).await[0];
+        write(&home, "a", 3_000).await;
+        let (filter, start) = (Filter::new(Vec::new(), Vec::new()), Start::After(first));
+        let order = WatchOrder { filter, start, values: Values::Omitted };
+        let mut back = home.store.watch(&space("n"), order).await.unwrap();
+        let mut versions = vec![first];
+        versions.extend(read(&mut back, 1).await);
+        assert!(versions.len() < 3_000, "it is still behind");
+        write(&home, "a", 1).await;
+        versions.extend(read(&mut back, 3_002 - versions.len()).await);
+        assert!(versions.windows(2).all(|pair| pair[1] == pair[0].next()), "{versions:?}");
+        assert_eq!(versions.len(), 3_002, "each exactly once");
+    });
+}
+
+#[test]
 fn a_quiet_watch_is_not_behind_because_of_what_did_not_concern_it() {
     block_on(async {
         let home = home(300).await;
