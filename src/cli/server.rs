@@ -11,7 +11,6 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome, printable};
 use super::json;
 use super::output::{self, Output};
-use crate::config::bytes_words;
 use crate::wire::v1 as wire;
 
 pub(super) async fn stats(session: &Session, args: Stats) -> Outcome {
@@ -46,7 +45,7 @@ fn summary(stats: &wire::ServerStats) -> String {
         (false, Some(moment)) => moment.to_string(),
         (false, None) => "never".to_owned(),
     };
-    let size = |bytes: i64| u64::try_from(bytes).map_or_else(|_| bytes.to_string(), bytes_words);
+    let size = |bytes: i64| u64::try_from(bytes).map_or_else(|_| bytes.to_string(), output::size);
     let rows = [
         ("version", printable(&stats.server_version)),
         ("uptime", stats.uptime.map_or_else(String::new, output::length)),
@@ -141,9 +140,9 @@ mod tests {
 
     #[test]
     fn a_summary_tells_sizes_in_units() {
-        let stats = wire::ServerStats { wal_bytes: 64 << 20, ..Default::default() };
+        let stats = wire::ServerStats { wal_bytes: 139_144, ..Default::default() };
         let text = summary(&stats);
-        assert!(text.contains("64 MiB"), "{text}");
+        assert!(text.contains("135.88 KiB"), "{text}");
         assert!(text.contains("never"), "{text}");
     }
 }

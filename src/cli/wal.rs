@@ -10,7 +10,6 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome, printable};
 use super::json::{base64, unsigned};
 use super::output::{self, Output};
-use crate::config::bytes_words;
 use crate::model::{Cause, Change, Fact, Mutation};
 use crate::wal::{self, Item, Verified};
 
@@ -83,7 +82,7 @@ fn verified_text(verified: &Verified) -> String {
         ("snapshot", snapshot),
         ("segments", verified.segments.to_string()),
         ("records", verified.records.to_string()),
-        ("size", bytes_words(verified.bytes)),
+        ("size", output::size(verified.bytes)),
         ("end", place(verified.last_segment, verified.last_offset)),
         ("durable to", place(verified.fence_segment, verified.fence_offset)),
         ("closed", if verified.closed_cleanly { "in order" } else { "not in order" }.to_owned()),

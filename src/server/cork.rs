@@ -148,7 +148,7 @@ impl<T: AsyncWrite + Unpin> State<T> {
         let len = self.buffer.len() + bytes.len();
         if len > self.buffer.capacity().max(KEPT_BYTES_MAX) {
             // It does not grow step by step, which would copy what is in it each time.
-            self.buffer.reserve_exact(self.bytes_max.max(len) - self.buffer.len());
+            self.buffer.reserve_exact(self.bytes_max - self.buffer.len());
         }
         self.buffer.extend_from_slice(bytes);
     }
