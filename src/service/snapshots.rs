@@ -160,7 +160,7 @@ async fn next(
     messages: &mut Streaming<wire::RestoreSnapshotRequest>,
 ) -> Result<Option<wire::RestoreSnapshotRequest>, Status> {
     let message = match timeout(UPLOAD_SILENCE_MAX, messages.message()).await {
-        Ok(message) => message,
+        Ok(message) => message.map_err(status::of_broken_stream),
         Err(_) => Err(status::upload_silent(UPLOAD_SILENCE_MAX)),
     };
     counted(RESTORE, telemetry::message_begins(), message)
