@@ -309,3 +309,20 @@ def test_a_restore_that_the_disk_has_no_room_for_changes_nothing(data_dir):
             assert response.restored_count == (100 << 20) // 500_000
             assert client.get("default", "own") is None
             assert client.set("default", "soon", b"v", expiration=ttl(60_000)).applied
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "reason"),
+    [
+        (b"\x12\x80\x80\xc0\x02" + b"x" * (5 << 20), "RESOURCE_EXHAUSTED", "REQUEST_TOO_LARGE"),
+        (b"\xff" * 20, "INVALID_ARGUMENT", "REQUEST_MALFORMED"),
+    ],
+)
+def test_a_message_that_is_too_large_or_none_is_refused_in_words(client, name, bad, code, reason):
+    client.set(name, "k", b"v")
+    raw = client.channel.stream_unary("/pykv.v1.AdminService/RestoreSnapshot")
+    good = pb.RestoreSnapshotRequest(options=OPTIONS).SerializeToString()
+    with pytest.raises(grpc.RpcError) as caught:
+        raw(iter([good, bad]), timeout=20)
+    require(refusal_of(caught.value), code, reason)
+    assert client.value(name, "k") == b"v"

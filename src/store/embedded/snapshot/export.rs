@@ -191,6 +191,7 @@ impl<'s> Walk<'s> {
                 while !heritage.show(SLICE_BYTES, &mut |shown| add(&mut self.writer, number, shown))
                 {
                     self.send_if_due()?;
+                    self.pace.rest(self.outlet.waited());
                 }
                 true
             }

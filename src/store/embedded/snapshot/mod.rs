@@ -2,10 +2,11 @@
 //!
 //! # How it works
 //! An [`mod@export`] takes all turns of its namespaces at once, places a cut in each engine and lets go;
-//! then it walks, slice by slice, at a [`pace`] that leaves others their processors, and does not wait for
-//! its caller for long: what he does not take goes through an [`outlet`] into a file without a name. A [`mod@restore`] gathers what arrives, sorted by the order of
-//! writes (`sorter`), and only when the file has proved whole checks what could stand against it
-//! (`check`) and applies it (`apply`), a turn at a time.
+//! then it walks, slice by slice, at a [`pace`] that leaves others their processors. It does not wait for
+//! its caller for long: what he does not take goes through an [`outlet`] into a file without a name.
+//! A [`mod@restore`] gathers what arrives, sorted by the order of writes (`sorter`), and only when the
+//! file has proved whole checks what could stand against it (`check`) and applies it (`apply`), a turn
+//! at a time.
 //!
 //! # Why
 //! Disks are waited for and locks are held here, and neither may happen on a worker. A file of

@@ -48,14 +48,19 @@ pub(super) struct Outlet<'l> {
     /// How much of the spool was sent.
     sent: u64,
     begun: Instant,
+    patience_min: Duration,
     /// How long the caller was waited for.
     waited: Duration,
 }
 
 impl<'l> Outlet<'l> {
     pub(super) fn new(log: &'l Log, sender: Sender<Told>) -> Outlet<'l> {
+        Outlet::patient(log, sender, PATIENCE_MIN)
+    }
+
+    fn patient(log: &'l Log, sender: Sender<Told>, patience_min: Duration) -> Outlet<'l> {
         let (begun, waited) = (Instant::now(), Duration::ZERO);
-        Outlet { log, sender, spool: None, sent: 0, begun, waited }
+        Outlet { log, sender, spool: None, sent: 0, begun, patience_min, waited }
     }
 
     /// How long the caller was waited for, all in all.
@@ -91,12 +96,10 @@ impl<'l> Outlet<'l> {
 
     /// Sends it, or gives it back when the caller has used up the patience there is.
     fn send(&mut self, told: Told, size: usize) -> Result<(), Unsent<Told>> {
-        let Err(unsent) = self.sender.try_send(told, size) else { return Ok(()) };
-        let Unsent::Full(told) = unsent else { return Err(unsent) };
         let now = Instant::now();
         let worked = now.saturating_duration_since(self.begun).saturating_sub(self.waited);
-        let patience = PATIENCE_MIN + worked * PATIENCE;
-        let sent = self.sender.send_until(told, size, now + patience.saturating_sub(self.waited));
+        let patience = (self.patience_min + worked * PATIENCE).saturating_sub(self.waited);
+        let sent = self.sender.send_until(told, size, now + patience);
         self.waited += now.elapsed();
         sent
     }
@@ -157,5 +160,66 @@ impl<'l> Outlet<'l> {
         piece.truncate(read);
         self.sent += read as u64;
         Ok(Some(piece.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::model::UnixMillis;
+    use crate::store::embedded::snapshot::pipe::{Receiver, pipe};
+    use crate::store::embedded::snapshot::sorter::tests::log;
+    use crate::store::embedded::tests::block_on;
+
+    const SUMMARY: SnapshotSummary =
+        SnapshotSummary { namespaces: 1, entries: 2, bytes: 3, moment: UnixMillis::ZERO };
+
+    /// Everything that comes, with its end.
+    fn take(receiver: &Receiver<Told>) -> Vec<Option<Bytes>> {
+        block_on(async {
+            let mut taken = Vec::new();
+            loop {
+                match receiver.recv().await.unwrap().unwrap() {
+                    Piece::Bytes(bytes) => taken.push(Some(bytes)),
+                    Piece::End(_) => break taken.push(None),
+                }
+            }
+            taken
+        })
+    }
+
+    /// Sends numbered pieces through a pipe that holds one of them to a caller who begins to take when
+    /// `is_late` says; returns whether some went through the disk.
+    fn sends(patience_min: Duration, is_late: bool) -> bool {
+        let ((_dir, log), (sender, receiver)) = (log(), pipe(1));
+        let mut outlet = Outlet::patient(&log, sender, patience_min);
+        let taking = |outlet: &mut Outlet<'_>, work: &dyn Fn(&mut Outlet<'_>)| {
+            thread::scope(|scope| {
+                let taken = scope.spawn(|| take(&receiver));
+                work(outlet);
+                outlet.finish(SUMMARY).unwrap();
+                taken.join().unwrap()
+            })
+        };
+        let push = |outlet: &mut Outlet<'_>| (0..9).for_each(|n| outlet.push(vec![n]).unwrap());
+        let mut is_behind = false;
+        let taken = if is_late {
+            push(&mut outlet);
+            is_behind = outlet.is_behind();
+            taking(&mut outlet, &|_| ())
+        } else {
+            taking(&mut outlet, &push)
+        };
+        let bytes: Vec<u8> = taken.iter().flatten().flatten().copied().collect();
+        assert_eq!((bytes, taken.last()), ((0..9).collect(), Some(&None)));
+        is_behind || outlet.spool.is_some()
+    }
+
+    #[test]
+    fn a_caller_who_keeps_up_is_waited_for_and_who_takes_nothing_is_not() {
+        assert!(!sends(Duration::from_secs(60), false), "nothing went through the disk");
+        assert!(sends(Duration::ZERO, true), "what is not taken waits there");
     }
 }

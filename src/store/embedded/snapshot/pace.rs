@@ -182,4 +182,16 @@ mod tests {
         // What was given in the windows before does not count.
         assert!((0..30).all(|_| walk.slice(SLICE, Duration::ZERO, 0).is_none()));
     }
+
+    #[test]
+    fn who_rests_sleeps() {
+        let mut pace = Pace::new();
+        pace.rests_until = Some(Instant::now() + RESTS_FOR * 60);
+        let worked = || Moment::of_this_thread(Duration::ZERO).worked;
+        let end = worked() + SLICE;
+        while worked() < end {}
+        let begun = Instant::now();
+        pace.rest(Duration::ZERO);
+        assert!(begun.elapsed() >= SLICE * REST, "{:?}", begun.elapsed());
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 /// What both ends share.
@@ -134,14 +134,8 @@ impl<T> Sender<T> {
 
     /// The same, and waits for room.
     pub(super) fn send_blocking(&self, message: T, bytes: usize) -> Result<(), Gone> {
-        let sent = self.send_or(message, bytes, |thread, state| {
-            thread.wait(state);
-            true
-        });
-        match sent {
-            Err(Unsent::Gone) => Err(Gone),
-            Ok(()) | Err(Unsent::Full(_)) => Ok(()),
-        }
+        // Without a deadline it is never full.
+        self.send_by(message, bytes, None).map_err(|_| Gone)
     }
 
     /// The same, and waits for room until `deadline`.
@@ -151,25 +145,29 @@ impl<T> Sender<T> {
         bytes: usize,
         deadline: Instant,
     ) -> Result<(), Unsent<T>> {
-        self.send_or(message, bytes, |thread, state| {
-            !thread.wait_until(state, deadline).timed_out()
-        })
+        self.send_by(message, bytes, Some(deadline))
     }
 
-    /// Queues a message; where there is no room, tries again for as long as `wait` says that it has waited.
-    fn send_or(
+    fn send_by(
         &self,
         message: T,
         bytes: usize,
-        wait: impl Fn(&Condvar, &mut MutexGuard<'_, State<T>>) -> bool,
+        deadline: Option<Instant>,
     ) -> Result<(), Unsent<T>> {
         let mut state = self.0.state.lock();
         let mut message = message;
         loop {
             match state.put(message, bytes, self.0.bytes_max) {
                 Ok(()) => break,
-                Err(Unsent::Full(unsent)) if wait(&self.0.thread, &mut state) => message = unsent,
-                Err(unsent) => return Err(unsent),
+                Err(Unsent::Full(unsent)) => message = unsent,
+                Err(Unsent::Gone) => return Err(Unsent::Gone),
+            }
+            match deadline {
+                None => self.0.thread.wait(&mut state),
+                Some(deadline) if self.0.thread.wait_until(&mut state, deadline).timed_out() => {
+                    return Err(Unsent::Full(message));
+                }
+                Some(_) => {}
             }
         }
         drop(state);

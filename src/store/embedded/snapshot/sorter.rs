@@ -347,11 +347,11 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::UnixMillis;
 
-    fn log() -> (tempfile::TempDir, Log) {
+    pub(in crate::store::embedded::snapshot) fn log() -> (tempfile::TempDir, Log) {
         let dir = tempfile::tempdir().unwrap();
         let mut recovery = wal::open(&wal::Config::new(dir.path())).unwrap();
         recovery.replay(&mut |_, _| (), &mut |_| ()).unwrap();

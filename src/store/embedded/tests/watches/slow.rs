@@ -18,8 +18,12 @@ async fn home(watch_history_events: u32) -> Home {
 }
 
 async fn watch(home: &Home, keys: &[&str]) -> Watcher {
+    watch_from(home, keys, Start::Now).await
+}
+
+async fn watch_from(home: &Home, keys: &[&str], start: Start) -> Watcher {
     let filter = Filter::new(keys.iter().map(|name| key(name)).collect(), Vec::new());
-    let order = WatchOrder { filter, start: Start::Now, values: Values::Omitted };
+    let order = WatchOrder { filter, start, values: Values::Omitted };
     home.store.watch(&space("n"), order).await.unwrap()
 }
 
@@ -64,9 +68,7 @@ fn who_has_more_to_catch_up_on_than_is_read_at_once_misses_nothing() {
         write(&home, "a", 1).await;
         let first = read(&mut watcher, 1).await[0];
         write(&home, "a", 3_000).await;
-        let (filter, start) = (Filter::new(Vec::new(), Vec::new()), Start::After(first));
-        let order = WatchOrder { filter, start, values: Values::Omitted };
-        let mut back = home.store.watch(&space("n"), order).await.unwrap();
+        let mut back = watch_from(&home, &[], Start::After(first)).await;
         let mut versions = vec![first];
         versions.extend(read(&mut back, 1).await);
         assert!(versions.len() < 3_000, "it is still behind");
