@@ -4,10 +4,10 @@
 //! room to its left:
 //!
 //! ```text
-//!             bytes                   nouns               rulings            durable facts
-//! caller ──▶ server ──▶ service ──▶ store ──┬──▶ engine   (decides and applies; no I/O, no clock)
-//!              ▲       wire⇄model           └──▶ wal      (remembers; files, nothing above bytes)
-//!              │                                   both speak only `model`
+//!             bytes                               nouns              rulings            durable facts
+//! caller ──▶ server ──▶ gateway ──▶ service ──▶ store ──┬──▶ engine   (decides and applies; no I/O, no clock)
+//!              ▲       JSON⇄wire   wire⇄model           └──▶ wal      (remembers; files, nothing above bytes)
+//!              │                                               both speak only `model`
 //!  main ─▶ cli ─▶ app ◀─ config
 //! ```
 //!
@@ -21,6 +21,7 @@
 //! | [`store`] | the door to data, and the store in this process: turns, group commit, memory, watches, snapshots, hot keys |
 //! | [`wire`] | the generated code of the schema under `proto/` |
 //! | [`service`] | one thin method per RPC, and what streams add to that; every status is chosen here |
+//! | [`gateway`] | other ways in than gRPC: each turns what it gets into a call, and the answer back |
 //! | [`server`] | sockets, fair shares of a thread, limits, deadlines, health, drain |
 //! | [`telemetry`] | metrics, latencies, slow and failed operations, log lines |
 //! | [`config`] | from words to values, all complaints at once |
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod engine;
+pub mod gateway;
 pub mod model;
 pub mod server;
 pub mod service;

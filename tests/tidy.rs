@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name. What is not listed here may name nothing.
-const LAW: [(&str, &[&str]); 13] = [
+const LAW: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("wire", &[]),
     ("telemetry", &[]),
@@ -14,9 +14,13 @@ const LAW: [(&str, &[&str]); 13] = [
     ("wal", &["model"]),
     ("store", &["engine", "wal", "model", "telemetry"]),
     ("service", &["store", "wire", "model", "telemetry"]),
+    ("gateway", &["service", "wire", "telemetry"]),
     ("server", &["telemetry"]),
-    ("config", &["server", "store", "service", "wal", "telemetry", "model"]),
-    ("app", &["config", "server", "service", "store", "telemetry", "wire", "wal", "model"]),
+    ("config", &["gateway", "server", "store", "service", "wal", "telemetry", "model"]),
+    (
+        "app",
+        &["config", "gateway", "server", "service", "store", "telemetry", "wire", "wal", "model"],
+    ),
     ("client", &["wire"]),
     ("cli", &["app", "client", "config", "wire", "wal", "model", "telemetry"]),
     ("main", &["cli"]),

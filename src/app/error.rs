@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::gateway::SchemaError;
 use crate::server::{BindError, RunError};
 use crate::store::embedded::ReplayError;
 use crate::wal::{self, Kind};
@@ -27,6 +28,9 @@ pub enum Error {
     /// The schema inside this program does not serve.
     #[error("cannot offer reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The schema inside this program does not serve either.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// There is no thread to be had.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -63,6 +67,7 @@ impl Error {
             Error::LogFailed(_) => IO,
             Error::Run(RunError::Schema(_) | RunError::Panicked)
             | Error::Reflection(_)
+            | Error::Schema(_)
             | Error::ReplayPanicked => SOFTWARE,
         }
     }

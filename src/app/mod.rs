@@ -24,11 +24,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tonic::body::Body;
 
 pub use error::Error;
 
 use crate::config::Config;
-use crate::server::{self, Readiness, Server, signals};
+use crate::gateway::{self, Caller};
+use crate::server::{self, Calls, Readiness, Server, signals};
 use crate::service::restore_settings;
 use crate::store::embedded::{self, Clock, Embedded, ReplayError};
 use crate::{telemetry, wal};
@@ -56,6 +58,7 @@ pub fn serve(config: Config) -> Result<(), Error> {
     let readiness = Readiness::new();
     let observed = Arc::new(Observed::new(&config));
     let services = Services::new(&store, &readiness, started, started_at, &config, &observed)?;
+    let gateway = gateway::Plan::new(config.gateway())?;
     let (over, end) = oneshot::channel();
     let replay = Replay { store: store.clone(), readiness: readiness.clone(), observed };
     replay.spawn(over)?;
@@ -84,7 +87,13 @@ pub fn serve(config: Config) -> Result<(), Error> {
         readiness,
         metrics: Some(metrics),
     };
-    let ran = server::run(server, move |_| services.clone(), shutdown);
+    let web = move |calls: Calls<Services>| {
+        gateway.calling(Caller::new(move |request| {
+            let answer = calls.call(request);
+            async { answer.await.map_or_else(|never| match never {}, |reply| reply.map(Body::new)) }
+        }))
+    };
+    let ran = server::run(server, move |_| services.clone(), web, shutdown);
     let closed = store.close();
     match verdict.try_recv() {
         Ok(Some(reason)) => Err(reason),

@@ -42,6 +42,7 @@ pub use complaint::{Complaint, Complaints, Note};
 pub use source::{Flags, environment};
 pub(crate) use value::{bytes_words, parse_bytes};
 
+use crate::gateway::{self, Visitors};
 use crate::model::Rules;
 use crate::server::Limits;
 use crate::service::StreamLimits;
@@ -60,6 +61,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether it was said that listening beyond this machine is meant.
     pub allow_remote: bool,
+    /// Whom to answer over HTTP.
+    pub visitors: Visitors,
     /// The directory of the log.
     pub data_dir: PathBuf,
     /// Threads that serve, at least one.
@@ -93,6 +96,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),
             allow_remote: false,
+            visitors: Visitors::default(),
             data_dir: PathBuf::from("./data"),
             workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
             namespaces_max: 1000,
@@ -122,6 +126,15 @@ impl Config {
     /// The store's part.
     pub fn settings(&self) -> Settings {
         self.store.clone()
+    }
+
+    /// The gateway's part. Beyond this machine a server cannot guess what it is called.
+    pub fn gateway(&self) -> gateway::Settings {
+        let mut visitors = self.visitors.clone();
+        if visitors.hosts.is_empty() && !self.listen.ip().is_loopback() {
+            visitors.hosts.push("*".to_owned());
+        }
+        gateway::Settings { visitors, patience: self.limits.request_timeout_max }
     }
 
     /// The log's part: the log lives in the data directory itself.

@@ -75,6 +75,22 @@ const SERVER: &[Setting] = &[
         show: |config| config.allow_remote.to_string(),
     },
     Setting {
+        key: "allowed_hosts",
+        help: "Names this server is reached by, with commas between them, besides \"localhost\" and \
+               addresses; \"*\" for any. Unless it is said, none on a loopback address, else any.",
+        read: |config, raw| raw.texts(value::is_host).map(|hosts| config.visitors.hosts = hosts),
+        show: |config| shown::text(config.visitors.hosts.join(",")),
+    },
+    Setting {
+        key: "cors_origins",
+        help: "Origins, with commas between them, whose pages may use this server from a browser; \
+               \"*\" for all. Its own pages always may.",
+        read: |config, raw| {
+            raw.texts(value::is_origin).map(|origins| config.visitors.origins = origins)
+        },
+        show: |config| shown::text(config.visitors.origins.join(",")),
+    },
+    Setting {
         key: "data_dir",
         help: "The directory of the log; made if it is not there.",
         read: |config, raw| match raw.text()? {

@@ -101,7 +101,11 @@ fn raw(value: &DeValue<'_>) -> Raw {
             Ok(number) => Raw::Integer(number),
             Err(_) => Raw::Text(number.as_str().to_owned()),
         },
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+        DeValue::Array(items) => match items.iter().map(|item| item.get_ref().as_str()).collect() {
+            Some::<Vec<_>>(texts) if !texts.is_empty() => Raw::Text(texts.join(",")),
+            Some(_) | None => Raw::Other(value.type_str()),
+        },
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
             Raw::Other(value.type_str())
         }
     }

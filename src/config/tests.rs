@@ -169,6 +169,10 @@ fn what_is_printed_reads_back_as_the_same_configuration() {
     let mut changed = Config {
         listen: "0.0.0.0:1".parse().unwrap(),
         allow_remote: true,
+        visitors: Visitors {
+            origins: vec!["https://a".into(), "http://b:1".into()],
+            hosts: vec!["kv".into(), "*".into()],
+        },
         data_dir: "/a \"b\"/ü".into(),
         workers: 7,
         namespaces_max: 8,

@@ -96,6 +96,21 @@ impl Raw {
         parsed.or_else(|_| self.refused("an IP address and a port such as \"127.0.0.1:8000\""))
     }
 
+    /// Texts with commas between them, each of which `check` lets pass; or none.
+    ///
+    /// Errors: what `check` says of the first that it does not let pass.
+    pub(super) fn texts(
+        &self,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+    ) -> Parsed<Vec<String>> {
+        let texts = self.text()?.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let checked = |text: &str| match check(text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(wanted) => Raw::Text(text.to_owned()).refused(wanted),
+        };
+        texts.map(checked).collect()
+    }
+
     /// One of a few words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Parsed<T> {
         let text =
@@ -201,6 +216,25 @@ pub(super) fn above_zero(raw: &Raw) -> Parsed<NonZeroU64> {
     NonZeroU64::new(count).ok_or_else(|| "must be at least 1".to_owned())
 }
 
+/// An origin as browsers send it, or "*".
+pub(super) fn is_origin(text: &str) -> Result<(), &'static str> {
+    let place = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_place =
+        |place: &str| !place.is_empty() && !place.contains(['/', '?', '#', '@', '*', ' ']);
+    match text == "*" || place.is_some_and(is_place) {
+        true => Ok(()),
+        false => Err("an origin such as \"https://app.example\", without a path, or \"*\""),
+    }
+}
+
+/// A name of this server, or "*".
+pub(super) fn is_host(text: &str) -> Result<(), &'static str> {
+    match text == "*" || !text.contains(['/', ':', '*', '@', ' ']) {
+        true => Ok(()),
+        false => Err("a name such as \"kv.example\", without a port, or \"*\""),
+    }
+}
+
 /// Values as TOML.
 pub(super) mod shown {
     use std::fmt::Display;
@@ -285,5 +319,17 @@ mod tests {
         check(text.word(&EVICTIONS).map(drop), "must be \"lru\" or \"none\", not \"soon\"");
         check(Raw::Other("array").text().map(drop), "must be a text, not this array");
         check(ttl(&Raw::Text("0s".into())).map(drop), "must be above zero");
+        let listed = |text: &str, check: fn(&str) -> _| Raw::Text(text.into()).texts(check);
+        check(
+            listed("https://a,app.example", is_origin).map(drop),
+            "must be an origin such as \"https://app.example\", without a path, or \"*\", not \
+             \"app.example\"",
+        );
+        check(
+            listed("a:80", is_host).map(drop),
+            "must be a name such as \"kv.example\", without a port, or \"*\", not \"a:80\"",
+        );
+        assert_eq!(listed(" https://a , *", is_origin), Ok(vec!["https://a".into(), "*".into()]));
+        assert_eq!(listed("", is_host), Ok(Vec::new()));
     }
 }

@@ -9,6 +9,7 @@ use ahash::AHashMap;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 
 use super::answers;
@@ -17,9 +18,28 @@ use super::readiness::{Phase, Readiness};
 use super::reply::{Call, Reply};
 use crate::telemetry::{self, Kind, Method};
 
+/// A service over HTTP that always has an answer.
+pub trait Handler:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Handler for S where
+    S: Service<
+            Request<Body>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
 /// Counts, times and guards gRPC calls on their way to a service. Cloning is cheap.
-///
-/// Requests of other content types, gRPC-Web among them, pass untouched.
 #[derive(Clone, Debug)]
 pub struct Calls<S> {
     inner: S,
@@ -48,32 +68,29 @@ where
         Self { inner, rules: Rules { methods, unknown, readiness, unary_max } }
     }
 
-    /// Whether a request is a gRPC call, and so counted and timed here.
-    pub fn is_call(&self, request: &Request<Body>) -> bool {
-        is_grpc(request.headers())
-    }
-
-    /// Answers one request. The service must be ready at any time, as those of tonic are.
+    /// Answers a call that did not come over gRPC but was made one. It is from whom the
+    /// [`TcpConnectInfo`] among the extensions says. The service must be ready at any time, as those
+    /// of tonic are.
     pub fn call(
         &self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + use<S> {
-        self.answer(request, None)
+        let peer = request.extensions().get::<TcpConnectInfo>().and_then(|info| info.remote_addr);
+        self.answer(request, peer)
     }
 
-    /// Answers one request from `peer`.
+    /// Answers one call from `peer`.
     pub(super) fn answer(
         &self,
         request: Request<Body>,
         peer: Option<SocketAddr>,
     ) -> Answering<S::Future> {
-        let call = match is_grpc(request.headers()).then(|| self.rules.begin(&request, peer)) {
-            None => None,
-            Some(Ok(call)) => Some(call),
-            Some(Err(refused)) => return Answering::there(*refused),
+        let call = match self.rules.begin(&request, peer) {
+            Ok(call) => call,
+            Err(refused) => return Answering::there(*refused),
         };
         let mut inner = self.inner.clone();
-        Answering::working(call, move || inner.call(request))
+        Answering::working(Some(call), move || inner.call(request))
     }
 }
 
@@ -103,7 +120,7 @@ impl Rules {
 }
 
 /// Whether a request is native gRPC. gRPC-Web says `application/grpc-web`.
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|content| content.as_bytes().strip_prefix(b"application/grpc"))

@@ -1,6 +1,5 @@
 //! One connection, from its first byte to its last.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,11 +17,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
 use tonic::body::Body;
-use tower::Service;
+use tonic::transport::server::TcpConnectInfo;
 
-use super::calls::Calls;
+use super::calls::{Calls, Handler, is_grpc};
 use super::cork::{Cork, Progress};
-use super::guard::Answering;
+use super::guard::{Answering, Either};
 use super::lane::Lane;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
@@ -42,8 +41,11 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What all connections of a worker share.
 #[derive(Clone)]
-pub(super) struct Host<S> {
+pub(super) struct Host<S, W> {
+    /// What answers gRPC calls.
     pub(super) calls: Calls<S>,
+    /// What answers everything else.
+    pub(super) web: W,
     pub(super) limits: Arc<Limits>,
     pub(super) readiness: Readiness,
     pub(super) metrics: Option<telemetry::Handle>,
@@ -72,14 +74,7 @@ fn builder(limits: &Limits, executor: Begun) -> Builder<Begun> {
     builder
 }
 
-impl<S> Host<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
+impl<S: Handler, W: Handler> Host<S, W> {
     /// Serves `socket` until either side ends it.
     pub(super) async fn serve(self, socket: TcpStream) {
         let peer = socket.peer_addr().ok();
@@ -126,15 +121,27 @@ where
         tokio::task::unconstrained(serve).await
     }
 
-    fn answer(&self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Answering<S::Future> {
-        let request = request.map(|body| Body::new(Received(body)));
-        let own = routes::own(&request, &self.readiness, self.metrics.as_ref()).or_else(|| {
-            (!self.calls.is_call(&request)).then(|| routes::turned_away(&self.readiness)).flatten()
-        });
-        match own {
-            Some(response) => Answering::there(response.map(Reply::plain)),
-            None => self.calls.answer(request, peer),
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<SocketAddr>,
+    ) -> Either<Answering<S::Future>, Answering<W::Future>> {
+        let mut request = request.map(|body| Body::new(Received(body)));
+        if is_grpc(request.headers()) {
+            return Either::Left { future: self.calls.answer(request, peer) };
         }
+        let own = routes::own(&request, &self.readiness, self.metrics.as_ref())
+            .or_else(|| routes::turned_away(&self.readiness));
+        let future = match own {
+            Some(response) => Answering::there(response.map(Reply::plain)),
+            None => {
+                let (local_addr, remote_addr) = (None, peer);
+                request.extensions_mut().insert(TcpConnectInfo { local_addr, remote_addr });
+                let mut web = self.web.clone();
+                Answering::working(None, move || web.call(request))
+            }
+        };
+        Either::Right { future }
     }
 }
 

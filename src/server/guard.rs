@@ -37,6 +37,32 @@ pin_project! {
     }
 }
 
+pin_project! {
+    /// One of two futures with the same answer.
+    #[project = Side]
+    pub(super) enum Either<L, R> {
+        Left {
+            #[pin]
+            future: L,
+        },
+        Right {
+            #[pin]
+            future: R,
+        },
+    }
+}
+
+impl<L: Future, R: Future<Output = L::Output>> Future for Either<L, R> {
+    type Output = L::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<L::Output> {
+        match self.project() {
+            Side::Left { future } => future.poll(cx),
+            Side::Right { future } => future.poll(cx),
+        }
+    }
+}
+
 impl<F> Answering<F> {
     /// An answer that is there already.
     pub(super) fn there(response: Response<Reply>) -> Self {

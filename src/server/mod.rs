@@ -5,7 +5,8 @@
 //! deals sockets to them in turn. A worker serves a connection with hyper over a [`cork`], which
 //! turns many small writes into one; the connections of a worker share its thread in [`turns`]. Around
 //! the services lie the [`routes`] the server answers itself and the [`calls`] that count, limit in
-//! time and survive what the services do.
+//! time and survive what the services do. What is no gRPC call goes to the one who was given to
+//! [`run()`] for that; he may make calls of it.
 //!
 //! # Why
 //! The accept loop that comes with tonic leaves streams unlimited and silent connections open, spins
@@ -17,7 +18,7 @@
 //! not a call for its answer, not the end for open streams. Every gRPC call is answered with a status.
 //!
 //! # Not here
-//! What a call means: `service`. What is measured: `telemetry`. Who composes it all: `app`.
+//! What a call means: `service`. Other forms of calls: `gateway`. What is measured: `telemetry`. Who composes it all: `app`.
 
 mod accept;
 mod answers;
@@ -40,7 +41,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use calls::Calls;
+pub use calls::{Calls, Handler};
 pub use door::{BindError, bind};
 pub use limits::Limits;
 pub use readiness::Readiness;

@@ -1,6 +1,5 @@
 //! The server as a whole: threads, and the order in which everything ends.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
@@ -8,17 +7,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use http::{Request, Response};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tonic::body::Body;
-use tower::Service;
 
 use super::accept::{Arrival, Places, WAITING_MAX, accept};
-use super::calls::Calls;
+use super::calls::{Calls, Handler};
 use super::connection::Host;
 use super::lane::Lane;
 use super::limits::Limits;
@@ -73,26 +69,24 @@ fn start(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
 
 /// Serves until `shutdown` resolves and everything has drained; blocks the calling thread.
 ///
-/// `make` is called once on each worker thread, inside its runtime, with the worker's number.
+/// `make` is called once on each worker thread, inside its runtime, with the worker's number. So is
+/// `web`, with the calls of that worker: what it makes answers every request that is no gRPC call.
 ///
 /// Errors: what cannot be started, before anything is served, or a thread that panicked. The server
 /// has ended either way.
-pub fn run<M, S>(
+pub fn run<S: Handler, W: Handler>(
     server: Server,
-    make: M,
+    make: impl Fn(usize) -> S + Send + Sync + 'static,
+    web: impl Fn(Calls<S>) -> W + Send + Sync + 'static,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), RunError>
-where
-    M: Fn(usize) -> S + Send + Sync + 'static,
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
+) -> Result<(), RunError> {
     telemetry::register(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
     let Server { listeners, workers, limits, readiness, metrics } = server;
-    let (make, limits) = (Arc::new(make), Arc::new(limits));
+    let limits = Arc::new(limits);
+    let make = Arc::new(move |index, readiness: Readiness, unary_max| {
+        let calls = Calls::new(make(index), readiness, unary_max);
+        (web(calls.clone()), calls)
+    });
 
     let mut threads = Vec::new();
     let mut senders = Vec::new();
@@ -137,18 +131,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn spawn<M, S>(
+    fn spawn<M, S: Handler, W: Handler>(
         self,
         make: Arc<M>,
         arrivals: mpsc::Receiver<Arrival>,
     ) -> Result<Thread, RunError>
     where
-        M: Fn(usize) -> S + Send + Sync + 'static,
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send + 'static,
+        M: Fn(usize, Readiness, Duration) -> (W, Calls<S>) + Send + Sync + 'static,
     {
         let runtime = runtime()?;
         let pulse = self.readiness.worker();
@@ -157,10 +146,11 @@ impl Plan {
             .spawn(move || {
                 let stop = StopOnPanic(self.readiness.clone());
                 runtime.block_on(async move {
-                    let service = make(self.index);
                     let unary_max = self.limits.request_timeout_max;
+                    let (web, calls) = make(self.index, self.readiness.clone(), unary_max);
                     let host = Host {
-                        calls: Calls::new(service, self.readiness.clone(), unary_max),
+                        calls,
+                        web,
                         lane: Lane::default(),
                         limits: self.limits,
                         readiness: self.readiness,

@@ -1,27 +1,20 @@
 //! A worker: one thread with a runtime of its own and the connections dealt to it.
 
-use std::convert::Infallible;
-
-use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tonic::body::Body;
-use tower::Service;
 
 use super::accept::Arrival;
+use super::calls::Handler;
 use super::connection::Host;
 use super::readiness::{Phase, Pulse, TICK};
 
 /// Serves what arrives until the server stops, or drains and every connection has ended.
-pub(super) async fn work<S>(host: Host<S>, mut arrivals: mpsc::Receiver<Arrival>, pulse: Pulse)
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
+pub(super) async fn work<S: Handler, W: Handler>(
+    host: Host<S, W>,
+    mut arrivals: mpsc::Receiver<Arrival>,
+    pulse: Pulse,
+) {
     let readiness = host.readiness.clone();
     let mut stopped = std::pin::pin!(readiness.reached(Phase::Stopped));
     let mut draining = std::pin::pin!(readiness.reached(Phase::Draining));
@@ -43,14 +36,11 @@ where
     // Dropping the set cuts what is left.
 }
 
-fn admit<S>(connections: &mut JoinSet<()>, host: &Host<S>, arrival: Arrival)
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
+fn admit<S: Handler, W: Handler>(
+    connections: &mut JoinSet<()>,
+    host: &Host<S, W>,
+    arrival: Arrival,
+) {
     let Arrival { socket, place } = arrival;
     match TcpStream::from_std(socket) {
         Ok(socket) => {

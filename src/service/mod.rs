@@ -23,6 +23,7 @@
 mod admin;
 mod config;
 mod convert;
+mod foreign;
 mod kept;
 mod key_value;
 mod logged;
@@ -44,11 +45,12 @@ use std::sync::Arc;
 
 pub use admin::{Admin, ServerFacts};
 pub use config::{ConfigSource, Configured, Observation, restore_observation, restore_settings};
+pub use foreign::{Fault, Foreign};
 pub use key_value::KeyValue;
 pub use methods::{Effect, METHODS, Method, Role, Scope, Shape, method};
 pub use namespaces::Namespaces;
 pub use places::StreamLimits;
-pub use status::{ERROR_DOMAIN, in_our_words};
+pub use status::{ERROR_DOMAIN, in_our_words, parts_of};
 
 use crate::model::UnixMillis;
 

@@ -99,6 +99,14 @@ pub(super) fn to_wire(status: &Status) -> tonic_types::Status {
     parts_to_wire(status.code() as i32, status.message(), status.details())
 }
 
+/// A status as a message, and the reason and the delay among its details.
+pub fn parts_of(status: &Status) -> (tonic_types::Status, Option<String>, Option<Duration>) {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone());
+    let delay = details.retry_info().and_then(|info| info.retry_delay);
+    (to_wire(status), reason, delay)
+}
+
 /// The status that an operation was logged with.
 pub(super) fn of_logged(failure: &telemetry::Failure) -> tonic_types::Status {
     parts_to_wire(i32::from(failure.code), &failure.message, &failure.details)

@@ -1,15 +1,18 @@
 //! A server on a free port, with a health service whose service names choose what it does; what
 //! stands behind a "/" only tells one call from another.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_stream::{Stream, iter, pending};
+use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
@@ -58,6 +61,26 @@ impl Health for Odd {
     }
 }
 
+/// Answers everything with 404.
+#[derive(Clone, Debug)]
+struct NoWeb;
+
+impl tower::Service<http::Request<Body>> for NoWeb {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: http::Request<Body>) -> Self::Future {
+        let mut response = http::Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        std::future::ready(Ok(response))
+    }
+}
+
 /// A running server.
 pub(super) struct Running {
     pub(super) address: SocketAddr,
@@ -80,7 +103,8 @@ impl Running {
             Server { listeners, workers: 2, limits, readiness: readiness.clone(), metrics };
         let routes = tonic::service::Routes::new(service).prepare();
         let shutdown = async { drop(stopped.await) };
-        let thread = std::thread::spawn(move || run(server, move |_| routes.clone(), shutdown));
+        let thread =
+            std::thread::spawn(move || run(server, move |_| routes.clone(), |_| NoWeb, shutdown));
         Self { address, readiness, stop: Some(stop), thread: Some(thread) }
     }
 

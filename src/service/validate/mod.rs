@@ -118,8 +118,18 @@ impl Problems {
         text: impl fmt::Display,
         metadata: Vec<(&'static str, String)>,
     ) -> Option<T> {
+        self.add_at(at.to_string(), reason, text.to_string(), metadata)
+    }
+
+    fn add_at<T>(
+        &mut self,
+        field: String,
+        reason: ErrorReason,
+        text: String,
+        metadata: Vec<(&'static str, String)>,
+    ) -> Option<T> {
         self.first.get_or_insert(First { reason, metadata });
-        let mut violation = FieldViolation::new(at.to_string(), text.to_string());
+        let mut violation = FieldViolation::new(field, text);
         violation.reason = reason_name(reason).to_owned();
         let bytes = violation.field.len() + violation.description.len() + violation.reason.len();
         if self.bytes + bytes > VIOLATION_BYTES_MAX && !self.violations.is_empty() {
@@ -167,13 +177,21 @@ impl Problems {
     }
 }
 
+/// INVALID_ARGUMENT for a request that is not even one.
+pub(super) fn unreadable(faults: Vec<super::Fault>) -> Status {
+    let reason = ErrorReason::RequestMalformed;
+    let mut problems = Problems::default();
+    for fault in faults {
+        problems.add_at::<()>(fault.field, reason, fault.text, Vec::new());
+    }
+    problems.refuse::<()>(None).err().unwrap_or_else(|| Status::internal("no fault was found"))
+}
+
 fn refusal(first: First, violations: Vec<FieldViolation>, omitted: usize) -> Status {
     let total = violations.len() + omitted;
     let message = match violations.first() {
-        Some(only) if total == 1 => format!("{}: {}", only.field, only.description),
-        Some(first) => {
-            format!("{}: {} (and {} more)", first.field, first.description, total - 1)
-        }
+        Some(only) if total == 1 => described(only),
+        Some(first) => format!("{} (and {} more)", described(first), total - 1),
         None => "the request is not valid".to_owned(),
     };
     let details = ErrorDetails::with_bad_request(violations);
@@ -186,6 +204,13 @@ fn refusal(first: First, violations: Vec<FieldViolation>, omitted: usize) -> Sta
         failure = failure.with("violations_omitted", omitted);
     }
     failure.into_status()
+}
+
+fn described(violation: &FieldViolation) -> String {
+    match violation.field.as_str() {
+        "" => violation.description.clone(),
+        field => format!("{field}: {}", violation.description),
+    }
 }
 
 #[cfg(test)]

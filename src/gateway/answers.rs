@@ -1,0 +1,52 @@
+//! HTTP answers: their parts that all have in common.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::Full;
+use tonic::body::Body;
+
+pub(super) const JSON: &str = "application/json";
+
+/// An answer with a body.
+pub(super) fn whole(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(body.into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    whole(status, JSON, body)
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Adds which methods a path has.
+pub(super) fn allow(response: &mut Response<Body>, methods: &[Method]) {
+    let list = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    if let Ok(list) = HeaderValue::from_str(&list) {
+        response.headers_mut().insert(ALLOW, list);
+    }
+}
+
+/// The answer to HEAD where this is the one to GET: everything but the body.
+pub(super) fn without_body(response: Response<Body>) -> Response<Body> {
+    let length = response.body().size_hint().exact();
+    let (mut parts, _body) = response.into_parts();
+    if let Some(length) = length {
+        parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
+}

@@ -1,0 +1,223 @@
+//! Calls made in this process: a message in, messages out, through everything that surrounds a call.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, TE};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use prost::Message;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::Service;
+
+use crate::telemetry;
+
+/// What precedes every message on the wire: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// Headers of a request that its call gets too; all others stay outside.
+const FORWARDED: [&str; 6] =
+    ["authorization", "grpc-timeout", "traceparent", "tracestate", "user-agent", "x-request-id"];
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// The gRPC services, with the counts, deadlines and limits that hold for every call. Cloning is
+/// cheap.
+#[derive(Clone)]
+pub struct Caller(Arc<dyn Fn(Request<Body>) -> Answer + Send + Sync>);
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+impl Service<Request<Body>> for Caller {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = (self.0)(request);
+        Box::pin(async move { Ok(answer.await) })
+    }
+}
+
+/// What a call takes over from the request it is made of.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    headers: HeaderMap,
+    extensions: Extensions,
+}
+
+impl Head {
+    pub(super) fn of(headers: &HeaderMap, extensions: Extensions) -> Head {
+        let mut forwarded = HeaderMap::with_capacity(FORWARDED.len());
+        for name in FORWARDED {
+            for value in headers.get_all(name) {
+                forwarded.append(HeaderName::from_static(name), value.clone());
+            }
+        }
+        Head { headers: forwarded, extensions }
+    }
+
+    /// Limits the time of the call.
+    pub(super) fn set_timeout(&mut self, timeout: HeaderValue) {
+        self.headers.insert("grpc-timeout", timeout);
+    }
+}
+
+impl Caller {
+    /// Makes calls with `answer`, which gets them as gRPC requests.
+    pub fn new<F, A>(answer: F) -> Caller
+    where
+        F: Fn(Request<Body>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Caller(Arc::new(move |request| Box::pin(answer(request))))
+    }
+
+    /// Calls the unary method at `path`.
+    ///
+    /// Errors: the status of the call.
+    pub(super) async fn unary(
+        &self,
+        path: &Uri,
+        message: &impl Message,
+        head: Head,
+    ) -> Result<Bytes, Status> {
+        let mut answers = self.stream(path, message, head).await?;
+        let answer = answers.next().await.transpose()?;
+        // What follows is the status.
+        match answers.next().await {
+            None => answer.ok_or_else(|| Status::internal("a call ended without an answer")),
+            Some(Err(status)) => Err(status),
+            Some(Ok(_)) => Err(Status::internal("a unary call has several answers")),
+        }
+    }
+
+    /// As [`Self::unary`], for a method known by its messages.
+    pub(super) async fn typed<R: Message + Default>(
+        &self,
+        path: &'static str,
+        message: &impl Message,
+        head: Head,
+    ) -> Result<R, Status> {
+        let bytes = self.unary(&Uri::from_static(path), message, head).await?;
+        R::decode(bytes).map_err(|_| Status::internal("an answer cannot be read"))
+    }
+
+    /// Calls the method at `path` that may answer many times.
+    ///
+    /// Errors: the status of the call, if it ended before it began.
+    pub(super) async fn stream(
+        &self,
+        path: &Uri,
+        message: &impl Message,
+        head: Head,
+    ) -> Result<Messages, Status> {
+        let mut request = Request::new(Body::new(Once(Some(framed(message)))));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = path.clone();
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = head.headers;
+        *request.extensions_mut() = head.extensions;
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let (parts, body) = (self.0)(request).await.into_parts();
+        match Status::from_header_map(&parts.headers) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            Some(_) | None => Ok(Messages { body, pending: BytesMut::new() }),
+        }
+    }
+}
+
+/// A message with what precedes it on the wire.
+fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut buffer = BytesMut::with_capacity(PREFIX_BYTES + length);
+    buffer.put_u8(0);
+    buffer.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode_raw(&mut buffer);
+    buffer.freeze()
+}
+
+/// The answers of a call, as they come.
+#[derive(Debug)]
+pub(super) struct Messages {
+    body: Body,
+    pending: BytesMut,
+}
+
+impl Messages {
+    /// The next answer. None once the call has ended well.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
+        loop {
+            if let Some(message) = self.taken() {
+                return Some(Ok(message));
+            }
+            let frame = match self.body.frame().await? {
+                Ok(frame) => frame,
+                Err(status) => return Some(Err(status)),
+            };
+            match frame.into_data() {
+                Ok(data) if self.pending.is_empty() => {
+                    self.pending = data.try_into_mut().unwrap_or_else(|data| data[..].into());
+                }
+                Ok(data) => self.pending.extend_from_slice(&data),
+                Err(frame) => {
+                    let status = frame.trailers_ref().and_then(Status::from_header_map);
+                    return status.filter(|status| status.code() != Code::Ok).map(Err);
+                }
+            }
+        }
+    }
+
+    /// A whole message out of what has arrived.
+    fn taken(&mut self) -> Option<Bytes> {
+        let length = self.pending.get(1..PREFIX_BYTES)?.try_into().map(u32::from_be_bytes);
+        let length = usize::try_from(length.ok()?).ok()?;
+        if self.pending.len() < PREFIX_BYTES + length {
+            return None;
+        }
+        self.pending.advance(PREFIX_BYTES);
+        Some(self.pending.split_to(length).freeze())
+    }
+}
+
+/// A body of one piece, which counts as received when it is read.
+struct Once(Option<Bytes>);
+
+impl http_body::Body for Once {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.0.take();
+        telemetry::note_received(piece.as_ref().map_or(0, Bytes::len));
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |piece| piece.len() as u64))
+    }
+}

@@ -1,0 +1,50 @@
+//! Names for requests, by which a caller, a log and a person can speak of the same one.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, HeaderValue};
+
+/// Longest name that is taken over.
+const LENGTH_MAX: usize = 128;
+
+/// The name that a request brings along, if it is fit to be shown; else a new one.
+pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
+    let brought = headers.get("x-request-id").filter(|value| is_fit(value.as_bytes()));
+    brought.cloned().unwrap_or_else(next)
+}
+
+fn is_fit(name: &[u8]) -> bool {
+    (1..=LENGTH_MAX).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic)
+}
+
+/// A name that no other request has, of this process or another.
+fn next() -> HeaderValue {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // The only randomness of the standard library.
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one("process"));
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{process:016x}{count:016x}");
+    HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_name_is_kept_and_any_other_replaced() {
+        let named = |name: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", HeaderValue::from_bytes(name.as_bytes()).unwrap());
+            of(&headers).to_str().unwrap().to_owned()
+        };
+        assert_eq!(named("abc-1"), "abc-1");
+        for name in ["", "a b", "€", &"x".repeat(LENGTH_MAX + 1)] {
+            assert_eq!(named(name).len(), 32, "{name}");
+        }
+        assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));
+    }
+}
