@@ -3,8 +3,8 @@
 //! # How it works
 //! [`Gateway`] answers every request that is no gRPC call. It admits it ([`browsers`]), finds the
 //! surface it is for, and has that make the call of it: [`rest`] by the annotations of the schema,
-//! [`values`] by HTTP's own headers, [`connect`] by the path of the call; gRPC-Web is what tonic has
-//! for it.
+//! [`values`] by HTTP's own headers, [`connect`] by the path of the call, [`original`] as the original
+//! server did; gRPC-Web is what tonic has for it.
 //! A call goes through a [`Caller`] into the same services, with the same counts, deadlines and limits,
 //! as one that came over gRPC. What the schema says is read from its descriptors when the server
 //! starts ([`schema`]).
@@ -30,6 +30,7 @@ mod connect;
 mod flow;
 mod ids;
 mod json;
+mod original;
 mod refusal;
 mod rest;
 mod schema;
@@ -54,8 +55,6 @@ pub use caller::Caller;
 use refusal::Refusal;
 use schema::Schema;
 pub use schema::SchemaError;
-
-use crate::service::Foreign;
 
 /// How the content types of gRPC-Web begin.
 const GRPC_WEB: &str = "application/grpc-web";
@@ -151,6 +150,6 @@ impl Gateway {
         if self.schema.is_call(arrival.path()) {
             return connect::answer(self.schema, &self.caller, arrival).await;
         }
-        Refusal::from(&Foreign::RouteNotFound.into()).answer(self.schema)
+        original::answer(&self.caller, arrival).await
     }
 }
