@@ -143,7 +143,8 @@ fn condition(headers: &HeaderMap) -> Result<Option<Test>, (&'static str, &'stati
     };
     let tested = |text: &str| match text {
         "*" => Some(Test::IfPresent(true)),
-        text => version(text).map(Test::IfVersion),
+        text if is_tag(text) => Some(Test::IfVersion(version(text).unwrap_or(NEVER))),
+        _ => None,
     };
     match (one(IF_MATCH), one(IF_NONE_MATCH)) {
         ((None, _), (None, _)) => Ok(None),
@@ -157,9 +158,21 @@ fn condition(headers: &HeaderMap) -> Result<Option<Test>, (&'static str, &'stati
     }
 }
 
+/// The highest version there can be, which no entry will ever have: what an ETag stands for that is not
+/// ours, and fits none.
+const NEVER: i64 = (1 << 56) - 1;
+
+/// Whether a text is one ETag, ours or not.
+fn is_tag(text: &str) -> bool {
+    let quoted = text.strip_prefix("W/").unwrap_or(text);
+    let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inside.is_some_and(|inside| !inside.contains('"'))
+}
+
 /// The version that an ETag stands for.
 fn version(etag: &str) -> Option<i64> {
-    etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+    let version = etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    version.filter(|version| (1..NEVER).contains(version))
 }
 
 async fn get(
@@ -301,7 +314,9 @@ mod tests {
             (&[("if-none-match", "*")], Ok(Some(Test::IfAbsent(true)))),
             (&[("if-none-match", "\"7\"")], Err("if-none-match")),
             (&[("if-match", "7")], Err("if-match")),
-            (&[("if-match", "W/\"7\"")], Err("if-match")),
+            (&[("if-match", "W/\"7\"")], Ok(Some(Test::IfVersion(NEVER)))),
+            (&[("if-match", "\"0\"")], Ok(Some(Test::IfVersion(NEVER)))),
+            (&[("if-match", "\"of others\"")], Ok(Some(Test::IfVersion(NEVER)))),
             (&[("if-match", "\"7\", \"8\"")], Err("if-match")),
             (&[("if-match", "\"7\""), ("if-match", "\"8\"")], Err("if-match")),
             (&[("if-match", "*"), ("if-none-match", "*")], Err("if-none-match")),

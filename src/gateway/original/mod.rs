@@ -381,9 +381,10 @@ impl Asked<'_> {
             "p99_latency_ms": rounded(most(|kind| seconds(kind.p99_latency) * 1e3)),
         });
         if operations > 0 {
-            let failed = (error_ratio * operations as f64).round();
+            #[expect(clippy::cast_possible_truncation, reason = "it is a part of the operations")]
+            let failed = (error_ratio * operations as f64).round() as i64;
             let [set, get, delete] = kinds.map(|kind| kind.operations);
-            body["successful_operations"] = json!(operations as f64 - failed);
+            body["successful_operations"] = json!(operations - failed);
             body["operation_breakdown"] = json!({ "set": set, "get": get, "delete": delete });
             let uptime = self.server_stats(false).await?.uptime;
             body["uptime_seconds"] = json!(rounded(seconds(uptime)));
