@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -49,7 +49,7 @@ impl Arrival {
         self.head.uri.query().unwrap_or_default()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&HeaderValue> {
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.head.headers.get(name)
     }
 
@@ -63,7 +63,7 @@ impl Arrival {
     /// Errors: it has more than `limit` bytes, which is told before it is read if it is known; it
     /// takes too long, or cannot be read.
     pub(super) async fn body(&mut self, limit: usize) -> Result<Bytes, Foreign> {
-        let length = self.header("content-length");
+        let length = self.header(&CONTENT_LENGTH);
         let announced = length.and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|announced: u64| announced > limit as u64) {
             return Err(Foreign::TooLarge { limit });

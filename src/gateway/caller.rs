@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, TE};
+use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -23,8 +23,12 @@ use crate::telemetry;
 const PREFIX_BYTES: usize = 5;
 
 /// Headers of a request that its call gets too; all others stay outside.
-const FORWARDED: [&str; 6] =
-    ["authorization", "grpc-timeout", "traceparent", "tracestate", "user-agent", "x-request-id"];
+const FORWARDED: [HeaderName; 4] = [
+    AUTHORIZATION,
+    HeaderName::from_static("grpc-timeout"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -63,10 +67,10 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn of(headers: &HeaderMap, extensions: Extensions) -> Head {
-        let mut forwarded = HeaderMap::with_capacity(FORWARDED.len());
-        for name in FORWARDED {
+        let mut forwarded = HeaderMap::new();
+        for name in &FORWARDED {
             for value in headers.get_all(name) {
-                forwarded.append(HeaderName::from_static(name), value.clone());
+                forwarded.append(name, value.clone());
             }
         }
         Head { headers: forwarded, extensions }
@@ -100,10 +104,9 @@ impl Caller {
         let mut answers = self.stream(path, message, head).await?;
         let answer = answers.next().await.transpose()?;
         // What follows is the status.
-        match answers.next().await {
+        match answers.next().await.transpose()? {
             None => answer.ok_or_else(|| Status::internal("a call ended without an answer")),
-            Some(Err(status)) => Err(status),
-            Some(Ok(_)) => Err(Status::internal("a unary call has several answers")),
+            Some(_) => Err(Status::internal("a unary call has several answers")),
         }
     }
 
@@ -133,9 +136,6 @@ impl Caller {
         *request.version_mut() = http::Version::HTTP_2;
         *request.headers_mut() = head.headers;
         *request.extensions_mut() = head.extensions;
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
         let (parts, body) = (self.0)(request).await.into_parts();
         match Status::from_header_map(&parts.headers) {
             Some(status) if status.code() != Code::Ok => Err(status),
@@ -173,13 +173,14 @@ impl Messages {
                 Err(status) => return Some(Err(status)),
             };
             match frame.into_data() {
-                Ok(data) if self.pending.is_empty() => {
-                    self.pending = data.try_into_mut().unwrap_or_else(|data| data[..].into());
+                // As it mostly comes: one message, whole.
+                Ok(data) if self.pending.is_empty() && length(&data) == Some(data.len()) => {
+                    return Some(Ok(data.slice(PREFIX_BYTES..)));
                 }
                 Ok(data) => self.pending.extend_from_slice(&data),
                 Err(frame) => {
-                    let status = frame.trailers_ref().and_then(Status::from_header_map);
-                    return status.filter(|status| status.code() != Code::Ok).map(Err);
+                    let trailers = frame.trailers_ref().filter(|trailers| !is_ok(trailers));
+                    return trailers.and_then(Status::from_header_map).map(Err);
                 }
             }
         }
@@ -187,14 +188,21 @@ impl Messages {
 
     /// A whole message out of what has arrived.
     fn taken(&mut self) -> Option<Bytes> {
-        let length = self.pending.get(1..PREFIX_BYTES)?.try_into().map(u32::from_be_bytes);
-        let length = usize::try_from(length.ok()?).ok()?;
-        if self.pending.len() < PREFIX_BYTES + length {
-            return None;
-        }
-        self.pending.advance(PREFIX_BYTES);
-        Some(self.pending.split_to(length).freeze())
+        let length = length(&self.pending).filter(|length| *length <= self.pending.len())?;
+        let mut message = self.pending.split_to(length);
+        message.advance(PREFIX_BYTES);
+        Some(message.freeze())
     }
+}
+
+/// The length of the first message in `data` with what precedes it, as soon as that is known.
+fn length(data: &[u8]) -> Option<usize> {
+    let length = data.get(1..PREFIX_BYTES)?.try_into().map(u32::from_be_bytes).ok()?;
+    usize::try_from(length).ok()?.checked_add(PREFIX_BYTES)
+}
+
+fn is_ok(trailers: &HeaderMap) -> bool {
+    trailers.get("grpc-status").is_some_and(|status| status == "0")
 }
 
 /// A body of one piece, which counts as received when it is read.

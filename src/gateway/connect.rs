@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use prost_reflect::DynamicMessage;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -20,11 +20,12 @@ use crate::service::{Fault, Foreign, REQUEST_BYTES_MAX};
 const PROTO: &str = "application/proto";
 /// What a stream needs.
 const STREAMS: &str = "application/grpc-web+proto, because this method streams";
+const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 /// Longest time a caller can allow, in milliseconds: as many digits as the protocol has.
 const TIMEOUT_DIGITS_MAX: usize = 10;
 
 /// Answers a request at the path of a call, if there is such a call.
-pub(super) async fn answer(schema: &Schema, caller: &Caller, arrival: Arrival) -> Response<Body> {
+pub(super) async fn answer(schema: &Schema, caller: Caller, arrival: Arrival) -> Response<Body> {
     let Some(rpc) = schema.rpc(arrival.path()) else {
         return refused(schema, &Foreign::RouteNotFound.into());
     };
@@ -37,7 +38,7 @@ pub(super) async fn answer(schema: &Schema, caller: &Caller, arrival: Arrival) -
         answers::allow(&mut response, &allowed);
         return response;
     }
-    called(caller, rpc, arrival).await.unwrap_or_else(|status| {
+    called(&caller, rpc, arrival).await.unwrap_or_else(|status| {
         let mut response = refused(schema, &status);
         if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             let accepted = HeaderValue::from_static("application/json, application/proto");
@@ -64,7 +65,7 @@ async fn called(
             Foreign::Malformed(vec![Fault { field: String::new(), text: error.to_string() }])
         })?,
     };
-    let timeout = arrival.header("connect-timeout-ms").map(timeout).transpose()?;
+    let timeout = arrival.header(&TIMEOUT).map(timeout).transpose()?;
     let mut head = arrival.take_head();
     timeout.into_iter().for_each(|timeout| head.set_timeout(timeout));
     let answer = caller.unary(&rpc.path, &request, head).await?;

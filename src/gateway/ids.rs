@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 /// Longest name that is taken over.
@@ -26,8 +27,16 @@ fn next() -> HeaderValue {
     // The only randomness of the standard library.
     let process = PROCESS.get_or_init(|| RandomState::new().hash_one("process"));
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{process:016x}{count:016x}");
-    HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    let mut name = Vec::with_capacity(32);
+    for word in [*process, count] {
+        for byte in word.to_be_bytes() {
+            name.extend(
+                [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]),
+            );
+        }
+    }
+    let name = HeaderValue::from_maybe_shared(Bytes::from(name));
+    name.unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
 }
 
 #[cfg(test)]

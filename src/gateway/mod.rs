@@ -40,11 +40,12 @@ mod values;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, ORIGIN};
-use http::{HeaderName, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service};
@@ -74,14 +75,14 @@ pub struct Settings {
 pub struct Gateway {
     schema: &'static Schema,
     caller: Caller,
-    settings: std::sync::Arc<Settings>,
+    settings: Arc<Settings>,
 }
 
 /// A gateway that has read the schema, and lacks only someone to make its calls.
 #[derive(Clone, Debug)]
 pub struct Plan {
     schema: &'static Schema,
-    settings: std::sync::Arc<Settings>,
+    settings: Arc<Settings>,
 }
 
 impl Plan {
@@ -99,57 +100,77 @@ impl Plan {
     }
 }
 
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
 impl Service<Request<Body>> for Gateway {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let gateway = self.clone();
-        Box::pin(async move { Ok(gateway.answer(request).await) })
+        let arrival = Arrival::new(request, self.settings.patience);
+        let visit = Visit {
+            settings: Arc::clone(&self.settings),
+            id: ids::of(&arrival.head.headers),
+            origin: arrival.header(&ORIGIN).cloned(),
+            is_head: arrival.head.method == Method::HEAD,
+        };
+        let visitors = &visit.settings.visitors;
+        if let Err(foreign) = visitors.admit(&arrival.head) {
+            let refusal = Refusal::from(&foreign.into()).answer(self.schema);
+            return visit.with(std::future::ready(refusal));
+        }
+        if let Some(response) = visitors.preflight(&arrival.head) {
+            return visit.with(std::future::ready(response));
+        }
+        self.routed(arrival, visit)
     }
 }
 
 impl Gateway {
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let mut arrival = Arrival::new(request, self.settings.patience);
-        let id = ids::of(&arrival.head.headers);
-        let origin = arrival.header(ORIGIN.as_str()).cloned();
-        let is_head = arrival.head.method == Method::HEAD;
-        arrival.head.headers.insert(REQUEST_ID, id.clone());
-        let visitors = &self.settings.visitors;
-        let mut response = match visitors.admit(&arrival.head) {
-            Err(foreign) => Refusal::from(&foreign.into()).answer(self.schema),
-            Ok(()) => match visitors.preflight(&arrival.head) {
-                Some(response) => response,
-                None => self.routed(arrival).await,
-            },
-        };
-        visitors.mark(origin, &mut response);
-        response.headers_mut().insert(REQUEST_ID, id);
-        if is_head { answers::without_body(response) } else { response }
-    }
-
-    async fn routed(&self, arrival: Arrival) -> Response<Body> {
-        if values::is_value(arrival.path()) {
-            return values::answer(self.schema, &self.caller, arrival).await;
+    /// Has the surface answer that a request is for.
+    fn routed(&self, arrival: Arrival, visit: Visit) -> Answer {
+        let (schema, caller) = (self.schema, self.caller.clone());
+        let path = arrival.path();
+        if let Some(place) = values::Place::of(path) {
+            return visit.with(values::answer(schema, caller, place, arrival));
         }
-        if arrival.path().starts_with("/v1/") || arrival.path().starts_with("/v1:") {
-            return rest::answer(self.schema, &self.caller, arrival).await;
+        if path.starts_with("/v1/") || path.starts_with("/v1:") {
+            return visit.with(rest::answer(schema, caller, arrival));
         }
-        let content_type = arrival.header(CONTENT_TYPE.as_str());
+        let content_type = arrival.header(&CONTENT_TYPE);
         if content_type.is_some_and(|kind| kind.as_bytes().starts_with(GRPC_WEB.as_bytes())) {
-            let mut web = GrpcWebLayer::new().layer(self.caller.clone());
-            let answer = web.call(arrival.into_request()).await;
-            return answer.unwrap_or_else(|never| match never {});
+            let answer = GrpcWebLayer::new().layer(caller).call(arrival.into_request());
+            return visit.with(async { answer.await.unwrap_or_else(|never| match never {}) });
         }
-        if self.schema.is_call(arrival.path()) {
-            return connect::answer(self.schema, &self.caller, arrival).await;
+        if schema.is_call(path) {
+            return visit.with(connect::answer(schema, caller, arrival));
         }
-        original::answer(&self.caller, arrival).await
+        visit.with(original::answer(caller, arrival))
+    }
+}
+
+/// What is remembered of a request for its answer.
+struct Visit {
+    settings: Arc<Settings>,
+    id: HeaderValue,
+    origin: Option<HeaderValue>,
+    is_head: bool,
+}
+
+impl Visit {
+    /// An answer, with what every answer has. Surfaces come one to a future, so that none is as large
+    /// as the largest of them.
+    fn with(self, answer: impl Future<Output = Response<Body>> + Send + 'static) -> Answer {
+        Box::pin(async move {
+            let mut response = answer.await;
+            self.settings.visitors.mark(self.origin, &mut response);
+            response.headers_mut().insert(REQUEST_ID, self.id);
+            Ok(if self.is_head { answers::without_body(response) } else { response })
+        })
     }
 }

@@ -18,7 +18,7 @@ const GET: &str = "pykv.v1.KeyValueService.Get";
 /// Answers a request below `/v1/`.
 pub(super) async fn answer(
     schema: &'static Schema,
-    caller: &Caller,
+    caller: Caller,
     arrival: Arrival,
 ) -> Response<Body> {
     let (route, found) = match fitting(schema, &arrival) {
@@ -26,7 +26,7 @@ pub(super) async fn answer(
         Err(allowed) => return astray(schema, &arrival, &allowed),
     };
     let rpc = &schema.rpcs[route.rpc];
-    match called(schema, caller, route, rpc, &found, arrival).await {
+    match called(schema, &caller, route, rpc, &found, arrival).await {
         Ok(response) => response,
         Err(status) => Refusal::from(&status).answer(schema),
     }

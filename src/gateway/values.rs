@@ -1,12 +1,10 @@
 //! `/v1/namespaces/{namespace}/values/{key}`: values as they are, with HTTP's own conditions.
 
-use std::sync::LazyLock;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
-};
+use http::header::{CONTENT_LENGTH, ETAG, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tonic::Status;
 use tonic::body::Body;
@@ -15,7 +13,6 @@ use super::arrival::Arrival;
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::schema::Schema;
-use super::template::Template;
 use super::{answers, asked};
 use crate::service::{Fault, Foreign, REQUEST_BYTES_MAX};
 use crate::wire::v1::condition::Test;
@@ -33,24 +30,37 @@ const BYTES: &str = "application/octet-stream";
 const ALLOWED: [Method; 5] =
     [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS];
 
-static TEMPLATE: LazyLock<Option<Template>> =
-    LazyLock::new(|| Template::parse("/v1/namespaces/{namespace}/values/{key=**}").ok());
+/// Where a value is, as it was sent: with its percent escapes.
+pub(super) struct Place {
+    namespace: Range<usize>,
+    key: Range<usize>,
+}
 
-/// Whether a path is that of a value.
-pub(super) fn is_value(path: &str) -> bool {
-    TEMPLATE.as_ref().is_some_and(|template| template.matched(path).is_some())
+impl Place {
+    /// The place that a path names, if it is one of values.
+    pub(super) fn of(path: &str) -> Option<Place> {
+        const PREFIX: &str = "/v1/namespaces/";
+        const MIDDLE: &str = "/values/";
+        let rest = path.strip_prefix(PREFIX)?;
+        let length = rest.find('/').filter(|length| *length > 0)?;
+        rest.get(length..)?.starts_with(MIDDLE).then(|| {
+            let end = PREFIX.len() + length;
+            Place { namespace: PREFIX.len()..end, key: end + MIDDLE.len()..path.len() }
+        })
+    }
 }
 
 /// Answers a request for a value.
 pub(super) async fn answer(
     schema: &'static Schema,
-    caller: &Caller,
+    caller: Caller,
+    place: Place,
     arrival: Arrival,
 ) -> Response<Body> {
     let is_known = ALLOWED.contains(&arrival.head.method);
     let is_question = arrival.head.method == Method::OPTIONS;
     let answered = match is_known && !is_question {
-        true => called(caller, arrival).await,
+        true => called(&caller, &place, arrival).await,
         false if is_question => Ok(answers::empty(StatusCode::NO_CONTENT)),
         false => Err(Foreign::MethodNotAllowed.into()),
     };
@@ -62,9 +72,13 @@ pub(super) async fn answer(
     response
 }
 
-async fn called(caller: &Caller, arrival: Arrival) -> Result<Response<Body>, Status> {
+async fn called(
+    caller: &Caller,
+    place: &Place,
+    arrival: Arrival,
+) -> Result<Response<Body>, Status> {
     let mut faults = Vec::new();
-    let asked = Asked::read(&arrival, &mut faults);
+    let asked = Asked::read(place, &arrival, &mut faults);
     if !faults.is_empty() {
         return Err(Foreign::Malformed(faults).into());
     }
@@ -85,14 +99,14 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(arrival: &Arrival, faults: &mut Vec<Fault>) -> Asked {
-        let found = TEMPLATE.as_ref().and_then(|template| template.matched(arrival.path()));
-        let found = found.unwrap_or_default();
-        let mut variable = |index: usize, field: &str| {
-            let text = asked::decoded(found.get(index).copied().unwrap_or_default());
+    fn read(place: &Place, arrival: &Arrival, faults: &mut Vec<Fault>) -> Asked {
+        let mut variable = |range: &Range<usize>, field: &str| {
+            let text = arrival.path().get(range.clone()).unwrap_or_default();
+            let text = asked::decoded(text);
             text.map_or_else(|text| note(faults, field, text), |text| text.into_owned())
         };
-        let (namespace, key) = (variable(0, "namespace"), variable(1, "key"));
+        let namespace = variable(&place.namespace, "namespace");
+        let key = variable(&place.key, "key");
         let writes = matches!(arrival.head.method, Method::PUT | Method::DELETE);
         let condition = if writes { condition(&arrival.head.headers) } else { Ok(None) };
         let condition = condition.unwrap_or_else(|(field, text)| note(faults, field, text));
@@ -286,11 +300,6 @@ fn describe(entry: &Entry, headers: &mut HeaderMap) {
         let begun = i64::from(ttl.nanos > 0);
         headers.insert(TTL, HeaderValue::from(ttl.seconds.saturating_add(begun)));
     }
-    // A value is nobody's page.
-    if headers.contains_key(CONTENT_TYPE) {
-        let policy = HeaderValue::from_static("default-src 'none'; sandbox");
-        headers.insert("content-security-policy", policy);
-    }
 }
 
 #[cfg(test)]
@@ -303,6 +312,23 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn a_path_names_a_place_before_it_is_decoded() {
+        for (path, expected) in [
+            ("/v1/namespaces/a/values/k", Some(("a", "k"))),
+            ("/v1/namespaces/a%2Fb/values/k%2F1/", Some(("a%2Fb", "k%2F1/"))),
+            ("/v1/namespaces/a/values//", Some(("a", "/"))),
+            ("/v1/namespaces/a/values/", Some(("a", ""))),
+            ("/v1/namespaces/a/values", None),
+            ("/v1/namespaces//values/k", None),
+            ("/v1/namespaces/a/entries/values/k", None),
+        ] {
+            let place = Place::of(path);
+            let found = place.map(|place| (&path[place.namespace], &path[place.key]));
+            assert_eq!(found, expected, "{path}");
+        }
     }
 
     #[test]

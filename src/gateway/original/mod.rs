@@ -101,7 +101,7 @@ impl<'p> Route<'p> {
 }
 
 /// Answers any request.
-pub(super) async fn answer(caller: &Caller, arrival: Arrival) -> Response<Body> {
+pub(super) async fn answer(caller: Caller, arrival: Arrival) -> Response<Body> {
     let path = arrival.path().to_owned();
     let bare = path.strip_suffix('/').filter(|bare| Route::of(bare).is_some());
     if let Some(bare) = bare {
@@ -125,7 +125,7 @@ pub(super) async fn answer(caller: &Caller, arrival: Arrival) -> Response<Body> 
 /// Sends a caller to the path without the slash at its end.
 fn moved(arrival: &Arrival, bare: &str) -> Response<Body> {
     let host = arrival.head.uri.authority().map(http::uri::Authority::as_str);
-    let host = host.or_else(|| arrival.header(HOST.as_str())?.to_str().ok()).unwrap_or_default();
+    let host = host.or_else(|| arrival.header(&HOST)?.to_str().ok()).unwrap_or_default();
     let query = arrival.head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut response = answers::empty(StatusCode::TEMPORARY_REDIRECT);
     if let Ok(place) = HeaderValue::try_from(format!("http://{host}{bare}{query}")) {
@@ -134,12 +134,12 @@ fn moved(arrival: &Arrival, bare: &str) -> Response<Body> {
     response
 }
 
-struct Asked<'c> {
-    caller: &'c Caller,
+struct Asked {
+    caller: Caller,
     arrival: Arrival,
 }
 
-impl Asked<'_> {
+impl Asked {
     async fn called(&mut self, route: Route<'_>) -> Result<Value, Refused> {
         match route {
             Route::Set => self.set().await,
