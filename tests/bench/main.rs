@@ -252,7 +252,7 @@ async fn fill(server: Server, process: &Process, extent: &Extent) -> Outcome<()>
         Server::Memcached => write(memcached_requests::set(), 32, extent.keys).await,
         Server::Etcd => write(etcd_requests::transaction(), 8, batches).await,
         // Nothing is read from these.
-        Server::EchoPlain | Server::EchoBare | Server::RedisAlways => Ok(()),
+        Server::EchoPlain | Server::EchoBare | Server::EchoAxum | Server::RedisAlways => Ok(()),
     }
 }
 

@@ -105,6 +105,9 @@ const PIPELINE_SET_MEMORY: &str = "Pipeline of Sets MEMORY, 1x256";
 const PIPELINE_SET_SYNC: &str = "Pipeline of Sets SYNC, 1x256";
 const PIPELINE_BATCH_GET: &str = "Pipeline of BatchGets of 100, 1x8";
 const GET_32X1: &str = "Get, 32x1";
+const REST_ENTRY: &str = "REST GET entry, 32x1";
+const REST_VALUE: &str = "REST GET value, 32x1";
+const REST_ORIGINAL: &str = "REST GET as the original, 32x1";
 const GET_LARGE: &str = "Get 4 KiB, 1x32";
 const SET_MEMORY: &str = "Set MEMORY, 1x32";
 const SET_ASYNC: &str = "Set ASYNC, 1x32";
@@ -152,7 +155,7 @@ pub(crate) const WATCHES_ENDED: Name = ("1,000 watches, in the last round", Serv
 /// Every load, over `keys` entries, `large_keys` of them large.
 pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
     use Framing::{Single, Together};
-    use Server::{EchoBare, EchoPlain, Etcd, Memcached, Pykv, Redis, RedisAlways};
+    use Server::{EchoAxum, EchoBare, EchoPlain, Etcd, Memcached, Pykv, Redis, RedisAlways};
     let shape = Shape::of;
     let (one, many, wide, deep) = (shape(1, 32), shape(32, 1), shape(1, 8), shape(1, 256));
     let get = || pykv_requests::get(SYNC, VALUE_BYTES);
@@ -169,6 +172,10 @@ pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
         cell(GET_32X1, Pykv, many, get()),
         cell(GET_32X1, Redis, many, redis_requests::get()),
         cell(GET_32X1, Memcached, many, memcached_requests::get()),
+        cell(REST_ENTRY, Pykv, many, pykv_requests::rest_entry(SYNC)),
+        cell(REST_ENTRY, EchoAxum, many, pykv_requests::rest_entry(SYNC)),
+        cell(REST_VALUE, Pykv, many, pykv_requests::rest_value(SYNC)),
+        cell(REST_ORIGINAL, Pykv, many, pykv_requests::rest_original(SYNC)),
         cell(GET_LARGE, Pykv, one, pykv_requests::get(LARGE, LARGE_VALUE_BYTES)),
         cell(SET_MEMORY, Pykv, one, set(MEMORY)),
         cell(SET_ASYNC, Pykv, one, set(ASYNC)),
@@ -195,13 +202,16 @@ pub(crate) fn cells(keys: u64, large_keys: u64) -> Vec<Cell> {
 pub(crate) fn targets() -> Vec<Target> {
     use Bound::{AtLeast, AtMost};
     use Measure::{Cpu, Latency, Memory, Rate, Recovery, Resident, Throughput};
-    use Server::{EchoBare, EchoPlain, Etcd, Pykv, Redis, RedisAlways, RedisEverysec};
+    use Server::{EchoAxum, EchoBare, EchoPlain, Etcd, Pykv, Redis, RedisAlways, RedisEverysec};
     let target = |measure, of, to, bound| Target { measure, of: (of, Pykv), to, bound };
     vec![
         target(Cpu, GET_1X32, (GET_1X32, EchoPlain), AtMost(0.40)),
         target(Cpu, GET_1X32, (GET_1X32, EchoBare), AtMost(1.25)),
         target(Cpu, GET_1X32, (GET_1X32, Etcd), AtMost(0.05)),
         target(Cpu, GET_32X1, (GET_32X1, Redis), AtMost(2.0)),
+        target(Cpu, REST_ENTRY, (REST_ENTRY, EchoAxum), AtMost(1.3)),
+        target(Cpu, REST_VALUE, (REST_ENTRY, EchoAxum), AtMost(1.3)),
+        target(Cpu, REST_ORIGINAL, (REST_ENTRY, EchoAxum), AtMost(1.3)),
         target(Cpu, GET_LARGE, (GET_1X32, Pykv), AtMost(1.35)),
         target(Cpu, SET_MEMORY, (GET_1X32, Pykv), AtMost(1.3)),
         target(Cpu, SET_ASYNC, (SET_MEMORY, Pykv), AtMost(1.2)),

@@ -42,6 +42,13 @@ fn grpc(path: &'static str, message: &impl Message, reply_bytes_min: usize) -> W
     Work { dialect, template: Template::new(bytes), keys: Keys::InOrder, operations: 1 }
 }
 
+/// A GET over HTTP/1.1.
+fn http(path: &str) -> Work {
+    let text = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+    let dialect = Dialect::Http { bytes_min: VALUE_BYTES };
+    Work { dialect, template: Template::new(text.into()), keys: Keys::InOrder, operations: 1 }
+}
+
 impl Work {
     /// The same with these keys.
     pub(crate) fn over(self, keys: Keys) -> Work {
@@ -90,6 +97,21 @@ pub(crate) mod pykv_requests {
     fn get_request(namespace: &str) -> GetRequest {
         let (namespace, key) = (namespace.to_owned(), KEY.to_owned());
         GetRequest { namespace, key, view: EntryView::Value.into() }
+    }
+
+    /// An entry as JSON.
+    pub(crate) fn rest_entry(namespace: &str) -> Work {
+        http(&format!("/v1/namespaces/{namespace}/entries/{KEY}"))
+    }
+
+    /// A value as it is.
+    pub(crate) fn rest_value(namespace: &str) -> Work {
+        http(&format!("/v1/namespaces/{namespace}/values/{KEY}"))
+    }
+
+    /// As the original's clients read.
+    pub(crate) fn rest_original(namespace: &str) -> Work {
+        http(&format!("/get/{KEY}?ns={namespace}"))
     }
 
     pub(crate) fn get(namespace: &str, value_bytes: usize) -> Work {

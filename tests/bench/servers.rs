@@ -17,6 +17,8 @@ pub(crate) enum Server {
     EchoPlain,
     /// The layout of this package's server with nothing in it.
     EchoBare,
+    /// Stock axum, default release build.
+    EchoAxum,
     /// Redis without a log.
     Redis,
     /// Redis with its log synced each second.
@@ -33,6 +35,7 @@ impl Server {
             Server::Pykv => "pykv",
             Server::EchoPlain => "plain echo",
             Server::EchoBare => "bare echo",
+            Server::EchoAxum => "bare axum",
             Server::Redis => "redis",
             Server::RedisEverysec => "redis everysec",
             Server::RedisAlways => "redis always",
@@ -43,7 +46,7 @@ impl Server {
 
     /// Whether it is somebody else's program, which may be missing.
     pub(crate) fn is_peer(self) -> bool {
-        !matches!(self, Server::Pykv | Server::EchoPlain | Server::EchoBare)
+        !matches!(self, Server::Pykv | Server::EchoPlain | Server::EchoBare | Server::EchoAxum)
     }
 
     /// Starts it on a free port of this machine; its files go to `directory`.
@@ -76,7 +79,9 @@ impl Server {
                 let listen = address.to_string();
                 command.args(["serve", "--listen", &listen, "--data-dir", "data"])
             }
-            Server::EchoPlain | Server::EchoBare => command.arg(address.to_string()),
+            Server::EchoPlain | Server::EchoBare | Server::EchoAxum => {
+                command.arg(address.to_string())
+            }
             Server::Redis => redis(&mut command, &port, "no", "no"),
             Server::RedisEverysec => redis(&mut command, &port, "yes", "everysec"),
             Server::RedisAlways => redis(&mut command, &port, "yes", "always"),
@@ -95,7 +100,7 @@ impl Server {
                 ask: "GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n",
                 good: "HTTP/1.1 200",
             },
-            Server::EchoPlain | Server::EchoBare => Probe { ask: "", good: "" },
+            Server::EchoPlain | Server::EchoBare | Server::EchoAxum => Probe { ask: "", good: "" },
             Server::Redis | Server::RedisEverysec | Server::RedisAlways => {
                 Probe { ask: "PING\r\n", good: "+PONG" }
             }
@@ -142,13 +147,14 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds what is ours: the server and the bare echo in `profile`, the plain echo as a plain
-    /// release.
+    /// Builds what is ours: the server and the bare echo in `profile`, the stock ones as plain
+    /// releases.
     pub(crate) fn build(profile: &str) -> Outcome<Programs> {
         // The folder that Cargo gives to benches lies in its output folder.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target folder")?;
         let ours = ["--profile", profile, "--bin", "pykv", "--example", "echo_bare"];
-        for what in [&ours[..], &["--profile", "release", "--example", "echo_plain"]] {
+        let stock = ["--profile", "release", "--example", "echo_plain", "--example", "echo_axum"];
+        for what in [&ours[..], &stock] {
             let mut cargo = Command::new(env!("CARGO"));
             let root = env!("CARGO_MANIFEST_DIR");
             cargo.current_dir(root).args(["build", "--quiet", "--locked", "--target-dir"]);
@@ -178,6 +184,7 @@ impl Programs {
                 return Ok(self.target.join(&self.profile).join("examples/echo_bare"));
             }
             Server::EchoPlain => return Ok(self.target.join("release/examples/echo_plain")),
+            Server::EchoAxum => return Ok(self.target.join("release/examples/echo_axum")),
             Server::Redis | Server::RedisEverysec | Server::RedisAlways => "redis-server",
             Server::Memcached => "memcached",
             Server::Etcd => "etcd",

@@ -17,6 +17,8 @@ pub(crate) enum Dialect {
     Grpc { path: &'static str, reply_bytes_min: usize },
     /// Requests of one pipeline; the template is a `PipelineRequest` with its prefix of five bytes.
     Pipeline { framing: Framing, reply_bytes_min: usize },
+    /// HTTP/1.1; every good answer is 200 with a body of that length at least.
+    Http { bytes_min: usize },
     /// Text; every good answer begins with `head` and has `bytes` bytes.
     Text { head: &'static [u8], bytes: usize },
 }
@@ -26,6 +28,7 @@ pub(crate) enum Dialect {
 pub(crate) enum Wire {
     Grpc(Box<Grpc>),
     Pipeline(Box<Pipeline>),
+    Http { bytes_min: usize, begun: VecDeque<Instant> },
     Text { head: &'static [u8], bytes: usize, begun: VecDeque<Instant> },
 }
 
@@ -40,6 +43,7 @@ impl Wire {
             Dialect::Pipeline { framing, reply_bytes_min } => {
                 Wire::Pipeline(Box::new(Pipeline::open(framing, reply_bytes_min, out)))
             }
+            Dialect::Http { bytes_min } => Wire::Http { bytes_min, begun: VecDeque::new() },
             Dialect::Text { head, bytes } => Wire::Text { head, bytes, begun: VecDeque::new() },
         }
     }
@@ -48,7 +52,7 @@ impl Wire {
         match self {
             Wire::Grpc(grpc) => grpc.in_flight(),
             Wire::Pipeline(pipeline) => pipeline.in_flight(),
-            Wire::Text { begun, .. } => begun.len(),
+            Wire::Http { begun, .. } | Wire::Text { begun, .. } => begun.len(),
         }
     }
 
@@ -56,7 +60,7 @@ impl Wire {
         match self {
             Wire::Grpc(grpc) => grpc.may_send(bytes),
             Wire::Pipeline(pipeline) => pipeline.may_send(bytes),
-            Wire::Text { .. } => true,
+            Wire::Http { .. } | Wire::Text { .. } => true,
         }
     }
 
@@ -71,7 +75,7 @@ impl Wire {
         match self {
             Wire::Grpc(grpc) => grpc.send(out, now, bytes, message),
             Wire::Pipeline(pipeline) => pipeline.send(out, now, bytes, message),
-            Wire::Text { begun, .. } => {
+            Wire::Http { begun, .. } | Wire::Text { begun, .. } => {
                 message(out);
                 begun.push_back(now);
             }
@@ -82,7 +86,7 @@ impl Wire {
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
         match self {
             Wire::Pipeline(pipeline) => pipeline.flush(out),
-            Wire::Grpc(_) | Wire::Text { .. } => {}
+            Wire::Grpc(_) | Wire::Http { .. } | Wire::Text { .. } => {}
         }
     }
 
@@ -96,6 +100,7 @@ impl Wire {
         let (head, bytes, begun) = match self {
             Wire::Grpc(grpc) => return grpc.receive(input, out, done),
             Wire::Pipeline(pipeline) => return pipeline.receive(input, out, done),
+            Wire::Http { bytes_min, begun } => return receive_http(input, *bytes_min, begun, done),
             Wire::Text { head, bytes, begun } => (*head, *bytes, begun),
         };
         let mut at = 0;
@@ -113,5 +118,34 @@ impl Wire {
             at += bytes;
         }
         Ok(at)
+    }
+}
+
+/// Reads whole answers of HTTP from `input` and returns how many bytes they had.
+fn receive_http(
+    input: &[u8],
+    bytes_min: usize,
+    begun: &mut VecDeque<Instant>,
+    done: &mut Done,
+) -> Outcome<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    let mut at = 0;
+    loop {
+        let rest = &input[at..];
+        let Some(head) = rest.windows(END.len()).position(|four| four == END) else {
+            return Ok(at);
+        };
+        let text = std::str::from_utf8(&rest[..head])?;
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.ok_or("an answer without a length")?.parse()?;
+        if !text.starts_with("HTTP/1.1 200 ") || length < bytes_min {
+            return Err(format!("not the expected answer: {text}").into());
+        }
+        let whole = head + END.len() + length;
+        if rest.len() < whole {
+            return Ok(at);
+        }
+        done.push(begun.pop_front().ok_or("an answer to no request")?);
+        at += whole;
     }
 }

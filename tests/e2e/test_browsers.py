@@ -124,7 +124,6 @@ def test_no_answer_is_kept_or_guessed_at(server):
         headers = ask(server.address, "GET", path).headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["cache-control"] == "no-store"
-        assert headers["referrer-policy"] == "no-referrer"
 
 
 def test_headers_and_bodies_have_limits(server):
