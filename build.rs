@@ -1,7 +1,9 @@
-//! Turns the schema under `proto/` into Rust and into a descriptor set. No protoc is needed.
+//! Turns the schema under `proto/` into Rust and into a descriptor set, and unpacks what a page needs.
+//! No protoc is needed.
 
 use std::error::Error;
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 #[expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts by environment")]
@@ -28,7 +30,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(false)
         .compile_fds(compiler.file_descriptor_set())?;
 
+    unpack_swagger_ui(&out)?;
     println!("cargo:rustc-env=PYKV_TARGET={}", std::env::var("TARGET")?);
+    Ok(())
+}
+
+/// Takes what `/docs` needs out of the packed Swagger UI.
+fn unpack_swagger_ui(out: &Path) -> Result<(), Box<dyn Error>> {
+    let packed = Cursor::new(utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED);
+    let mut archive = zip::ZipArchive::new(packed)?;
+    for wanted in ["swagger-ui-bundle.js", "swagger-ui.css"] {
+        let path = format!("/dist/{wanted}");
+        let mut names = archive.file_names().filter_map(Result::ok);
+        let named = names.find(|name| name.ends_with(&path)).map(|name| name.into_owned());
+        drop(names);
+        let name = named.ok_or("the packed Swagger UI lacks a file")?;
+        std::io::copy(&mut archive.by_name(&name)?, &mut fs::File::create(out.join(wanted))?)?;
+    }
     Ok(())
 }
 

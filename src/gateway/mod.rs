@@ -4,7 +4,7 @@
 //! [`Gateway`] answers every request that is no gRPC call. It admits it ([`browsers`]), finds the
 //! surface it is for, and has that make the call of it: [`rest`] by the annotations of the schema,
 //! [`values`] by HTTP's own headers, [`connect`] by the path of the call, [`original`] as the original
-//! server did; gRPC-Web is what tonic has for it.
+//! server did; gRPC-Web is what tonic has for it. [`openapi`] describes it all, and [`pages`] show that.
 //! A call goes through a [`Caller`] into the same services, with the same counts, deadlines and limits,
 //! as one that came over gRPC. What the schema says is read from its descriptors when the server
 //! starts ([`schema`]).
@@ -30,7 +30,9 @@ mod connect;
 mod flow;
 mod ids;
 mod json;
+mod openapi;
 mod original;
+mod pages;
 mod refusal;
 mod rest;
 mod schema;
@@ -149,6 +151,9 @@ impl Gateway {
         }
         if schema.is_call(path) {
             return visit.with(connect::answer(schema, caller, arrival));
+        }
+        if let Some(page) = pages::answer(schema, &arrival) {
+            return visit.with(std::future::ready(page));
         }
         visit.with(original::answer(caller, arrival))
     }

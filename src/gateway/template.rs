@@ -6,6 +6,7 @@ pub(super) struct Template {
     segments: Vec<Segment>,
     /// What stands behind the last ":".
     custom: Option<String>,
+    text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,12 @@ impl Template {
         if early || (custom.is_some() && segments.iter().any(is_rest)) {
             return Err(format!("{text} goes on behind **"));
         }
-        Ok(Template { segments, custom })
+        Ok(Template { segments, custom, text: text.to_owned() })
+    }
+
+    /// The template as it is written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The field paths of its variables, in order.
