@@ -1,5 +1,6 @@
 """What the README shows works as it is shown: every block of its sixty seconds."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,15 +14,15 @@ SHOWN = "127.0.0.1:8000"
 ALIAS = "alias pykv=target/release/pykv"
 
 
-def blocks(language):
-    """The blocks of the section, in order, with their text."""
+def blocks(language, heading="Sixty seconds"):
+    """The blocks of a section, in order, with their text."""
     text = (ROOT / "README.md").read_text()
-    section = text.split("## Sixty seconds")[1].split("\n## ")[0]
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.S)
 
 
-def shell_lines(program):
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+def shell_lines(program, heading="Sixty seconds"):
+    lines = [line for block in blocks("sh", heading) for line in block.splitlines()]
     return [line for line in lines if line.startswith(program + " ")]
 
 
@@ -51,9 +52,19 @@ def test_the_commands_shown_work_in_the_order_shown(shell):
 
 
 def test_what_is_shown_for_curl_answers(shell):
-    ready, metrics = [shell(line.replace("curl ", "curl -sf ")) for line in shell_lines("curl")]
-    assert ready == b"ready\n"
+    lines = [line.replace("curl ", "curl -sf ") for line in shell_lines("curl")]
+    written, value, ready, metrics = map(shell, lines)
+    assert (written, value, ready) == (b"", b"hello", b"ready\n")
     assert b"pykv_namespace_keys" in metrics
+
+
+def test_what_is_shown_over_http_answers(shell):
+    lines = shell_lines("curl", "Over HTTP")
+    answers = [json.loads(shell(line.replace("curl ", "curl -sf "))) for line in lines]
+    written, read, counted, scanned, called = answers
+    assert written["applied"] and counted["value"] == "1"
+    assert read["entry"]["value"] == called["entry"]["value"] == "aGVsbG8="
+    assert [entry["key"] for entry in scanned["result"]["entries"]] == ["user/1"]
 
 
 def test_the_client_shown_works_with_the_stubs_made_as_shown(tmp_path):
