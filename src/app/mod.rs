@@ -15,6 +15,7 @@
 //! # Not here
 //! What is configured: `config`. What sockets do: `server`. What calls do: `service`.
 
+mod direct;
 mod error;
 mod observed;
 mod services;

@@ -16,9 +16,11 @@ use tonic_reflection::server::v1::ServerReflectionServer;
 use tonic_reflection::server::{Builder, v1alpha};
 use tower::Service;
 
+use super::direct;
 use super::error::Error;
 use super::observed::Observed;
 use crate::config::Config;
+use crate::gateway::Message;
 use crate::model::UnixMillis;
 use crate::server::{Readiness, RunError, health};
 use crate::service::{Admin, KeyValue, Namespaces, Now, ServerFacts, in_our_words};
@@ -28,7 +30,7 @@ use crate::wire::v1::key_value_service_server::KeyValueServiceServer;
 use crate::wire::v1::namespace_service_server::NamespaceServiceServer;
 use crate::{telemetry, wire};
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// An answer on its way, with the statuses that tonic chooses put into our words.
 pub(super) struct Reworded(Answer);
@@ -63,6 +65,8 @@ where
 pub(super) struct Services(Arc<All>);
 
 struct All {
+    /// The same, for calls that are only messages.
+    direct: Arc<KeyValue<Embedded>>,
     key_value: KeyValueServiceServer<KeyValue<Embedded>>,
     namespaces: NamespaceServiceServer<Namespaces<Embedded>>,
     admin: AdminServiceServer<Admin<Embedded>>,
@@ -88,11 +92,12 @@ impl Services {
             namespaces_max: config.namespaces_max,
             config: Arc::<Observed>::clone(observed),
         };
-        let key_value = KeyValue::new(store.clone(), now, config.streams).into_server();
+        let direct = Arc::new(KeyValue::new(store.clone(), now, config.streams));
+        let key_value = KeyValue::server(Arc::clone(&direct));
         let namespaces = Namespaces::new(store.clone()).into_server();
         let admin = Admin::new(store.clone(), facts).into_server();
         let others = others(readiness)?;
-        Ok(Services(Arc::new(All { key_value, namespaces, admin, others })))
+        Ok(Services(Arc::new(All { direct, key_value, namespaces, admin, others })))
     }
 }
 
@@ -140,7 +145,13 @@ impl Service<Request<Body>> for Services {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Reworded {
+    fn call(&mut self, mut request: Request<Body>) -> Reworded {
+        if let Some(message) = request.extensions_mut().remove::<Message>() {
+            match direct::answer(&self.0.direct, request.uri().path(), &message.0) {
+                Some(answer) => return Reworded(answer),
+                None => *request.body_mut() = message.into_body(),
+            }
+        }
         let path = request.uri().path().strip_prefix('/').unwrap_or_default();
         let service = path.split_once('/').map_or("", |(service, _method)| service);
         Reworded(match service {

@@ -12,7 +12,6 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use prost::Message;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
@@ -31,6 +30,23 @@ const FORWARDED: [HeaderName; 4] = [
 ];
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// A message that a call, or its answer, carries among its extensions instead of in its body. What answers
+/// calls must look for it; it may answer in the same way, with a `grpc-status` of 0 in its headers.
+#[derive(Clone, Debug)]
+pub struct Message(pub Bytes);
+
+impl Message {
+    /// As the body of a call.
+    pub fn into_body(self) -> Body {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let mut framed = BytesMut::with_capacity(PREFIX_BYTES + self.0.len());
+        framed.put_u8(0);
+        framed.put_u32(length);
+        framed.put(self.0);
+        Body::new(Once(Some(framed.freeze())))
+    }
+}
 
 /// The gRPC services, with the counts, deadlines and limits that hold for every call. Cloning is
 /// cheap.
@@ -98,10 +114,14 @@ impl Caller {
     pub(super) async fn unary(
         &self,
         path: &Uri,
-        message: &impl Message,
+        message: Bytes,
         head: Head,
     ) -> Result<Bytes, Status> {
-        let mut answers = self.stream(path, message, head).await?;
+        let mut response = self.call_with(path, message, head).await;
+        if let Some(Message(answer)) = response.extensions_mut().remove() {
+            return Ok(answer);
+        }
+        let mut answers = Messages::of(response)?;
         let answer = answers.next().await.transpose()?;
         // What follows is the status.
         match answers.next().await.transpose()? {
@@ -111,12 +131,13 @@ impl Caller {
     }
 
     /// As [`Self::unary`], for a method known by its messages.
-    pub(super) async fn typed<R: Message + Default>(
+    pub(super) async fn typed<R: prost::Message + Default>(
         &self,
         path: &'static str,
-        message: &impl Message,
+        message: &impl prost::Message,
         head: Head,
     ) -> Result<R, Status> {
+        let message = message.encode_to_vec().into();
         let bytes = self.unary(&Uri::from_static(path), message, head).await?;
         R::decode(bytes).map_err(|_| Status::internal("an answer cannot be read"))
     }
@@ -127,31 +148,22 @@ impl Caller {
     pub(super) async fn stream(
         &self,
         path: &Uri,
-        message: &impl Message,
+        message: Bytes,
         head: Head,
     ) -> Result<Messages, Status> {
-        let mut request = Request::new(Body::new(Once(Some(framed(message)))));
+        Messages::of(self.call_with(path, message, head).await)
+    }
+
+    fn call_with(&self, path: &Uri, message: Bytes, head: Head) -> Answer {
+        let mut request = Request::new(Body::empty());
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = path.clone();
         *request.version_mut() = http::Version::HTTP_2;
         *request.headers_mut() = head.headers;
         *request.extensions_mut() = head.extensions;
-        let (parts, body) = (self.0)(request).await.into_parts();
-        match Status::from_header_map(&parts.headers) {
-            Some(status) if status.code() != Code::Ok => Err(status),
-            Some(_) | None => Ok(Messages { body, pending: BytesMut::new() }),
-        }
+        request.extensions_mut().insert(Message(message));
+        (self.0)(request)
     }
-}
-
-/// A message with what precedes it on the wire.
-fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut buffer = BytesMut::with_capacity(PREFIX_BYTES + length);
-    buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    message.encode_raw(&mut buffer);
-    buffer.freeze()
 }
 
 /// The answers of a call, as they come.
@@ -162,6 +174,14 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    fn of(response: Response<Body>) -> Result<Messages, Status> {
+        let (parts, body) = response.into_parts();
+        match Status::from_header_map(&parts.headers) {
+            Some(status) if status.code() != Code::Ok => Err(status),
+            Some(_) | None => Ok(Messages { body, pending: BytesMut::new() }),
+        }
+    }
+
     /// The next answer. None once the call has ended well.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         loop {

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use prost::Message;
 use prost_reflect::DynamicMessage;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -14,7 +15,7 @@ use super::arrival::{Arrival, Content, JSON_BYTES_MAX, content};
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::schema::{Rpc, Schema};
-use super::{answers, json};
+use super::{answers, json, rest};
 use crate::service::{Fault, Foreign, REQUEST_BYTES_MAX};
 
 const PROTO: &str = "application/proto";
@@ -38,7 +39,7 @@ pub(super) async fn answer(schema: &Schema, caller: Caller, arrival: Arrival) ->
         answers::allow(&mut response, &allowed);
         return response;
     }
-    called(&caller, rpc, arrival).await.unwrap_or_else(|status| {
+    called(schema, &caller, rpc, arrival).await.unwrap_or_else(|status| {
         let mut response = refused(schema, &status);
         if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             let accepted = HeaderValue::from_static("application/json, application/proto");
@@ -49,6 +50,7 @@ pub(super) async fn answer(schema: &Schema, caller: Caller, arrival: Arrival) ->
 }
 
 async fn called(
+    schema: &Schema,
     caller: &Caller,
     rpc: &Rpc,
     mut arrival: Arrival,
@@ -68,16 +70,11 @@ async fn called(
     let timeout = arrival.header(&TIMEOUT).map(timeout).transpose()?;
     let mut head = arrival.take_head();
     timeout.into_iter().for_each(|timeout| head.set_timeout(timeout));
-    let answer = caller.unary(&rpc.path, &request, head).await?;
+    let answer = caller.unary(&rpc.path, request.encode_to_vec().into(), head).await?;
     if codec == Codec::Proto {
         return Ok(answers::whole(StatusCode::OK, PROTO, answer));
     }
-    let unreadable = |_| Status::internal("an answer cannot be read");
-    let answer = DynamicMessage::decode(rpc.descriptor.output(), answer).map_err(unreadable)?;
-    let mut buffer = Vec::with_capacity(256);
-    json::write(&answer, &mut buffer)
-        .map_err(|_| Status::internal("an answer cannot be written"))?;
-    Ok(answers::json(StatusCode::OK, buffer))
+    Ok(answers::json(StatusCode::OK, rest::whole(schema, &rpc.descriptor.output(), &answer)?))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use prost_reflect::{
     DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions,
 };
 use serde_json::{Deserializer, Map, Value};
+use tonic::Status;
 
 use crate::service::Fault;
 
@@ -20,6 +21,11 @@ pub(super) fn write(
     buffer: &mut Vec<u8>,
 ) -> Result<(), serde_json::Error> {
     message.serialize_with_options(&mut serde_json::Serializer::new(buffer), &OUT)
+}
+
+/// What a call ends with whose answer cannot be written.
+pub(super) fn unwritable(_: serde_json::Error) -> Status {
+    Status::internal("an answer cannot be written")
 }
 
 /// Reads a message; of no bytes at all, the empty one.

@@ -33,6 +33,7 @@ mod json;
 mod openapi;
 mod original;
 mod pages;
+mod printer;
 mod refusal;
 mod rest;
 mod schema;
@@ -54,7 +55,7 @@ use tower::{Layer, Service};
 
 use arrival::Arrival;
 pub use browsers::Visitors;
-pub use caller::Caller;
+pub use caller::{Caller, Message};
 use refusal::Refusal;
 use schema::Schema;
 pub use schema::SchemaError;

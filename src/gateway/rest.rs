@@ -1,7 +1,9 @@
 //! `/v1`: the annotated methods as JSON over HTTP.
 
+use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use prost_reflect::DynamicMessage;
+use prost::Message;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -39,16 +41,13 @@ fn fitting(
 ) -> Result<(&'static Route, Vec<String>), Vec<Method>> {
     let path = arrival.path();
     let verb = arrival.verb();
-    let mut allowed = Vec::new();
-    for route in &schema.routes {
+    for route in schema.routes.iter().filter(|route| route.verb == *verb) {
         if let Some(found) = route.template.matched(path) {
-            if route.verb == *verb {
-                return Ok((route, found.into_iter().map(str::to_owned).collect()));
-            }
-            allowed.push(route.verb.clone());
+            return Ok((route, found.into_iter().map(str::to_owned).collect()));
         }
     }
-    Err(allowed)
+    let there = schema.routes.iter().filter(|route| route.template.matched(path).is_some());
+    Err(there.map(|route| route.verb.clone()).collect())
 }
 
 /// The answer to a request that no route fits.
@@ -93,30 +92,44 @@ async fn called(
     let head = arrival.take_head();
     if !rpc.is_unary() {
         flow::resume(&mut message, &arrival.head.headers)?;
-        let messages = caller.stream(&rpc.path, &message, head).await?;
+        let messages = caller.stream(&rpc.path, message.encode_to_vec().into(), head).await?;
         return flow::answer(schema, rpc, &arrival.head.headers, messages).await;
     }
-    let bytes = caller.unary(&rpc.path, &message, head).await?;
-    let unreadable = |_| Status::internal("an answer cannot be read");
-    let answer = DynamicMessage::decode(rpc.descriptor.output(), bytes).map_err(unreadable)?;
-    if rpc.descriptor.full_name() == GET && !answer.has_field_by_name("entry") {
+    let bytes = caller.unary(&rpc.path, message.encode_to_vec().into(), head).await?;
+    // An answer of Get has nothing but its entry.
+    if rpc.descriptor.full_name() == GET && bytes.is_empty() {
         let namespace = message.get_field_by_name("namespace");
         let namespace = namespace.and_then(|value| value.as_str().map(str::to_owned));
         return Err(Foreign::KeyNotFound { namespace: namespace.unwrap_or_default() }.into());
     }
-    Ok(answers::json(StatusCode::OK, written(route, &answer)?))
+    Ok(answers::json(StatusCode::OK, written(schema, route, rpc, &bytes)?))
 }
 
 /// The body of an answer.
-fn written(route: &Route, answer: &DynamicMessage) -> Result<Vec<u8>, Status> {
-    let mut buffer = Vec::with_capacity(256);
-    let written = match &route.response {
-        Part::Whole | Part::Nothing => json::write(answer, &mut buffer),
-        Part::Field(field) => match answer.get_field(field).as_message() {
-            Some(inside) => json::write(inside, &mut buffer),
-            None => Ok(()),
-        },
-    };
-    written.map_err(|_| Status::internal("an answer cannot be written"))?;
+fn written(schema: &Schema, route: &Route, rpc: &Rpc, bytes: &Bytes) -> Result<Vec<u8>, Status> {
+    let output = rpc.descriptor.output();
+    let Part::Field(field) = &route.response else { return whole(schema, &output, bytes) };
+    let unreadable = |_| Status::internal("an answer cannot be read");
+    let answer = DynamicMessage::decode(output, bytes.clone()).map_err(unreadable)?;
+    let mut buffer = Vec::new();
+    if let Some(inside) = answer.get_field(field).as_message() {
+        json::write(inside, &mut buffer).map_err(json::unwritable)?;
+    }
+    Ok(buffer)
+}
+
+/// An answer as JSON.
+pub(super) fn whole(
+    schema: &Schema,
+    output: &MessageDescriptor,
+    bytes: &Bytes,
+) -> Result<Vec<u8>, Status> {
+    let mut buffer = Vec::with_capacity(2 * bytes.len() + 128);
+    if schema.printer.print(output, bytes, &mut buffer).is_none() {
+        buffer.clear();
+        let unreadable = |_| Status::internal("an answer cannot be read");
+        let answer = DynamicMessage::decode(output.clone(), bytes.clone()).map_err(unreadable)?;
+        json::write(&answer, &mut buffer).map_err(json::unwritable)?;
+    }
     Ok(buffer)
 }

@@ -10,6 +10,7 @@ use prost_reflect::{
     MethodDescriptor, Value,
 };
 
+use super::printer::Printer;
 use super::template::Template;
 use crate::wire;
 
@@ -78,6 +79,8 @@ pub(super) struct Schema {
     pub(super) pool: DescriptorPool,
     pub(super) rpcs: Vec<Rpc>,
     pub(super) routes: Vec<Route>,
+    /// For answers.
+    pub(super) printer: Printer,
     /// Which of [`Schema::rpcs`] has a path.
     by_path: AHashMap<String, usize>,
 }
@@ -96,8 +99,8 @@ impl Schema {
     fn read() -> Result<Schema, SchemaError> {
         let mut pool = DescriptorPool::decode(wire::DESCRIPTORS)?;
         pool.decode_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
-        let (rpcs, routes, by_path) = Default::default();
-        let mut schema = Schema { pool: pool.clone(), rpcs, routes, by_path };
+        let (rpcs, routes, printer, by_path) = Default::default();
+        let mut schema = Schema { pool: pool.clone(), rpcs, routes, printer, by_path };
         for descriptor in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>())
         {
             let method = descriptor.full_name().to_owned();
@@ -129,6 +132,7 @@ impl Schema {
                 self.routes.push(route(&descriptor, more, rpc)?);
             }
         }
+        self.printer.learn(&descriptor.output());
         self.rpcs.push(Rpc { descriptor, path });
         Ok(())
     }

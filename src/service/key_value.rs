@@ -56,8 +56,8 @@ impl<S: Store> KeyValue<S> {
     }
 
     /// The service with its limits, ready to be routed to.
-    pub fn into_server(self) -> KeyValueServiceServer<Self> {
-        KeyValueServiceServer::new(self)
+    pub fn server(service: Arc<Self>) -> KeyValueServiceServer<Self> {
+        KeyValueServiceServer::from_arc(service)
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX)
     }

@@ -42,7 +42,8 @@ async fn call(store: &Embedded, path: &str, message: &impl Message) -> Notes {
     let mut notes = Notes::begin(None);
     let store = store.clone();
     if path.contains("KeyValue") {
-        answer(KeyValue::new(store, now, limits).into_server(), request, &mut notes).await;
+        let service = Arc::new(KeyValue::new(store, now, limits));
+        answer(KeyValue::server(service), request, &mut notes).await;
     } else if path.contains("Namespace") {
         answer(Namespaces::new(store).into_server(), request, &mut notes).await;
     } else {
