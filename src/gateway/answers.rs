@@ -1,7 +1,7 @@
 //! HTTP answers: their parts that all have in common.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -31,6 +31,12 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
+}
+
+/// Says that the connection ends with this answer, because the request was not read to its end. Over
+/// HTTP/2, where that ends nothing, hyper takes it out again.
+pub(super) fn part(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// Adds which methods a path has.

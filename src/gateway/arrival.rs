@@ -31,9 +31,9 @@ impl Arrival {
         Arrival { head, body, patience }
     }
 
-    /// The whole, for somebody else.
-    pub(super) fn into_request(self) -> Request<Body> {
-        Request::from_parts(self.head, self.body)
+    /// The whole, for somebody else, with what came of its body.
+    pub(super) fn into_request(self, body: Body) -> Request<Body> {
+        Request::from_parts(self.head, body)
     }
 
     /// The method whose answer is wanted. That of HEAD is that of GET.

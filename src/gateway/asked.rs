@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
 };
@@ -45,6 +47,31 @@ pub(super) fn message(
         faults.extend(set.err().map(|text| Fault { field: field(), text }));
     }
     if faults.is_empty() { Ok(message) } else { Err(faults) }
+}
+
+/// The encoded message of a request that says everything in its path, which most reads do. None where
+/// there is more to it, or something is wrong with it.
+pub(super) fn of_path(
+    route: &Route,
+    variables: &[&str],
+    query: &str,
+    body: &[u8],
+) -> Option<Bytes> {
+    if !query.is_empty() || !body.is_empty() {
+        return None;
+    }
+    let mut message = Vec::with_capacity(64);
+    for (fields, text) in route.variables.iter().zip(variables) {
+        let [field] = fields.as_slice() else { return None };
+        if field.kind() != Kind::String {
+            return None;
+        }
+        let text = decoded(text).ok()?;
+        encode_key(field.number(), WireType::LengthDelimited, &mut message);
+        encode_varint(u64::try_from(text.len()).ok()?, &mut message);
+        message.extend_from_slice(text.as_bytes());
+    }
+    Some(message.into())
 }
 
 fn with_body(
@@ -201,6 +228,8 @@ pub(super) fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
     use crate::gateway::schema::schema;
 
@@ -214,6 +243,11 @@ mod tests {
             .unwrap();
         let input = schema.rpcs[route.rpc].descriptor.input();
         let read = message(&input, route, &variables, query, body.as_bytes());
+        if let (Some(short), Ok(long)) =
+            (of_path(route, &variables, query, body.as_bytes()), read.as_ref())
+        {
+            assert_eq!(short, long.encode_to_vec(), "{verb} {path}");
+        }
         let named = |fault: Fault| format!("{}: {}", fault.field, fault.text);
         let message = read.map_err(|faults| faults.into_iter().map(named).collect::<Vec<_>>())?;
         Ok(serde_json::to_string(&message).unwrap())

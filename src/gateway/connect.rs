@@ -58,8 +58,11 @@ async fn called(
     if !rpc.is_unary() {
         return Err(Foreign::MediaTypeUnsupported { expected: STREAMS }.into());
     }
-    let codec = codec(&arrival.head.headers)?;
-    let body = arrival.body(codec.bytes_max()).await?;
+    let codec = codec(&arrival.head.headers);
+    // Read before it is refused, so that the connection can go on.
+    let body =
+        arrival.body(codec.as_ref().map_or(JSON_BYTES_MAX, |codec| codec.bytes_max())).await?;
+    let codec = codec?;
     let input = rpc.descriptor.input();
     let request = match codec {
         Codec::Json => json::read(&input, &body).map_err(Foreign::Malformed)?,

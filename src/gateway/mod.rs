@@ -49,6 +49,8 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::Full;
+use tonic::Status;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service};
@@ -124,7 +126,8 @@ impl Service<Request<Body>> for Gateway {
         };
         let visitors = &visit.settings.visitors;
         if let Err(foreign) = visitors.admit(&arrival.head) {
-            let refusal = Refusal::from(&foreign.into()).answer(self.schema);
+            let mut refusal = Refusal::from(&foreign.into()).answer(self.schema);
+            answers::part(&mut refusal);
             return visit.with(std::future::ready(refusal));
         }
         if let Some(response) = visitors.preflight(&arrival.head) {
@@ -147,8 +150,7 @@ impl Gateway {
         }
         let content_type = arrival.header(&CONTENT_TYPE);
         if content_type.is_some_and(|kind| kind.as_bytes().starts_with(GRPC_WEB.as_bytes())) {
-            let answer = GrpcWebLayer::new().layer(caller).call(arrival.into_request());
-            return visit.with(async { answer.await.unwrap_or_else(|never| match never {}) });
+            return visit.with(over_grpc_web(caller, arrival));
         }
         if schema.is_call(path) {
             return visit.with(connect::answer(schema, caller, arrival));
@@ -157,6 +159,25 @@ impl Gateway {
             return visit.with(std::future::ready(page));
         }
         visit.with(original::answer(caller, arrival))
+    }
+}
+
+/// Has tonic make a call of gRPC-Web. Its one message is read first, so that the connection can go on
+/// whatever comes of the call.
+async fn over_grpc_web(caller: Caller, mut arrival: Arrival) -> Response<Body> {
+    match arrival.body(arrival::JSON_BYTES_MAX).await {
+        Ok(body) => {
+            let request = arrival.into_request(Body::new(Full::new(body)));
+            let answer = GrpcWebLayer::new().layer(caller).call(request).await;
+            answer.unwrap_or_else(|never| match never {})
+        }
+        Err(foreign) => {
+            let mut response = Status::from(foreign).into_http();
+            let kind = HeaderValue::from_static("application/grpc-web+proto");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            answers::part(&mut response);
+            response
+        }
     }
 }
 

@@ -85,8 +85,11 @@ impl Refusal {
         response
     }
 
-    /// Says when to come back, where that is known.
+    /// Says when to come back, where that is known, and whether to a new connection.
     pub(super) fn say_when(&self, response: &mut Response<Body>) {
+        if matches!(self.http(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            answers::part(response);
+        }
         if let Some(delay) = self.retry {
             let seconds = delay.as_millis().div_ceil(1000).max(1);
             let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);

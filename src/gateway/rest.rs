@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use super::schema::{Part, Route, Rpc, Schema};
 use super::{answers, asked, flow, json};
 use crate::service::Foreign;
+use crate::wire::v1::GetRequest;
 
 /// The method whose answer without an entry is an error here, as it is everywhere in HTTP.
 const GET: &str = "pykv.v1.KeyValueService.Get";
@@ -87,20 +88,24 @@ async fn called(
     }
     let found: Vec<_> = found.iter().map(String::as_str).collect();
     let input = rpc.descriptor.input();
-    let message = asked::message(&input, route, &found, arrival.query(), &body);
-    let mut message = message.map_err(Foreign::Malformed)?;
-    let head = arrival.take_head();
+    let query = arrival.query();
+    let asked = || asked::message(&input, route, &found, query, &body).map_err(Foreign::Malformed);
     if !rpc.is_unary() {
+        let mut message = asked()?;
         flow::resume(&mut message, &arrival.head.headers)?;
-        let messages = caller.stream(&rpc.path, message.encode_to_vec().into(), head).await?;
+        let (message, head) = (message.encode_to_vec().into(), arrival.take_head());
+        let messages = caller.stream(&rpc.path, message, head).await?;
         return flow::answer(schema, rpc, &arrival.head.headers, messages).await;
     }
-    let bytes = caller.unary(&rpc.path, message.encode_to_vec().into(), head).await?;
+    let message = match asked::of_path(route, &found, query, &body) {
+        Some(message) => message,
+        None => asked()?.encode_to_vec().into(),
+    };
+    let bytes = caller.unary(&rpc.path, message.clone(), arrival.take_head()).await?;
     // An answer of Get has nothing but its entry.
     if rpc.descriptor.full_name() == GET && bytes.is_empty() {
-        let namespace = message.get_field_by_name("namespace");
-        let namespace = namespace.and_then(|value| value.as_str().map(str::to_owned));
-        return Err(Foreign::KeyNotFound { namespace: namespace.unwrap_or_default() }.into());
+        let asked = GetRequest::decode(message).unwrap_or_default();
+        return Err(Foreign::KeyNotFound { namespace: asked.namespace }.into());
     }
     Ok(answers::json(StatusCode::OK, written(schema, route, rpc, &bytes)?))
 }

@@ -350,17 +350,27 @@ pub(super) fn export_left(longest: Duration) -> Status {
 const TOO_LONG: &str = "Error, decoded message length too large";
 
 /// Says in our words what tonic has said in its own: that a message was longer than
-/// [`super::REQUEST_BYTES_MAX`]. Every other answer stays as it is.
+/// [`super::REQUEST_BYTES_MAX`], or not there, which is no failure of ours. Every other answer stays as
+/// it is.
 pub fn in_our_words(response: Response<Body>) -> Response<Body> {
     // Only an answer without a body has its status among the headers.
     if !response.headers().contains_key("grpc-status") {
         return response;
     }
-    let said = Status::from_header_map(response.headers());
-    if !said.is_some_and(|said| is_too_long(&said)) {
-        return response;
+    match Status::from_header_map(response.headers()) {
+        Some(said) if is_too_long(&said) => request_too_large().into_http(),
+        Some(said) if is_missing(&said) => {
+            let text = "the call has no message";
+            let reason = ErrorReason::RequestMalformed;
+            Failure::new(Code::InvalidArgument, reason, text).into_status().into_http()
+        }
+        Some(_) | None => response,
     }
-    request_too_large().into_http()
+}
+
+/// Whether a call ended before its message, be it that its caller has taken it back.
+fn is_missing(said: &Status) -> bool {
+    said.code() == Code::Internal && said.message() == "Missing request message."
 }
 
 fn is_too_long(said: &Status) -> bool {

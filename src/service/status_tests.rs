@@ -161,3 +161,13 @@ fn a_stream_that_cannot_be_read_ends_in_our_words() {
     assert_eq!(reason(garbage), (Code::InvalidArgument, "REQUEST_MALFORMED".to_owned()));
     assert_eq!(reason(Status::cancelled("gone")), (Code::Cancelled, String::new()));
 }
+
+#[test]
+fn a_call_without_its_message_is_no_failure_of_ours() {
+    let said = Status::internal("Missing request message.");
+    let ours = Status::from_header_map(in_our_words(said.into_http()).headers()).unwrap();
+    assert_eq!(ours.code(), Code::InvalidArgument);
+    assert_eq!(ours.get_details_error_info().unwrap().reason, "REQUEST_MALFORMED");
+    let other = in_our_words(Status::internal("something else").into_http());
+    assert_eq!(Status::from_header_map(other.headers()).unwrap().code(), Code::Internal);
+}
