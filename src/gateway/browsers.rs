@@ -29,7 +29,7 @@ const REMEMBERED: &str = "600";
 /// Whom to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Visitors {
-    /// Origins, such as "https://app.example", whose pages may use this server; "*" for all.
+    /// Origins, such as `https://app.example`, whose pages may use this server; `*` for all.
     pub origins: Vec<String>,
     /// Names this server is reached by, without port, besides "localhost" and addresses; "*" for all.
     pub hosts: Vec<String>,

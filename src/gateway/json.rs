@@ -10,6 +10,8 @@ use crate::service::Fault;
 
 /// 64-bit numbers as texts, names in lowerCamelCase, and fields without presence always there.
 const OUT: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
+/// Largest body whose mistakes are all told: looking for them takes many times its bytes.
+const EXPLAINED_BYTES_MAX: usize = 256 << 10;
 /// Fields that do not exist are refused.
 const IN: DeserializeOptions = DeserializeOptions::new();
 
@@ -62,6 +64,9 @@ pub(super) fn read_alone(
 /// Reading stops at the first mistake. Who has made one shall learn of all of them.
 fn explain(descriptor: &MessageDescriptor, bytes: &[u8], error: &serde_json::Error) -> Vec<Fault> {
     let whole = |text: String| vec![Fault { field: String::new(), text }];
+    if bytes.len() > EXPLAINED_BYTES_MAX {
+        return whole(error.to_string());
+    }
     let Ok(value) = serde_json::from_slice(bytes) else {
         return whole(format!("the body is not JSON: {error}"));
     };
@@ -178,6 +183,14 @@ mod tests {
             assert_eq!(found.len(), 1, "{json}: {found:?}");
             assert!(found[0].1.contains(word), "{json}: {found:?}");
         }
+    }
+
+    #[test]
+    fn of_a_large_body_the_first_mistake_is_told() {
+        let json = format!("{{\"key\":7,\"tll\":1{}}}", " ".repeat(EXPLAINED_BYTES_MAX));
+        let found = faults("pykv.v1.SetRequest", &json);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].0.is_empty() && !found[0].1.is_empty(), "{found:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! # How it works
 //! A path has one method. Each route is one or a few calls, and a body made of their answers.
-//! [`write`] reads the one body there is to read; [`refusals`] puts statuses into FastAPI's shapes.
+//! [`mod@write`] reads the one body there is to read; [`refusals`] puts statuses into FastAPI's shapes.
 //!
 //! # Why
 //! Nothing else needs this folder: without it, and the line that calls it, the routes are gone.

@@ -1,9 +1,13 @@
 //! The body of `POST /set`, read as pydantic reads it.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::StatusCode;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::refusals::{Refused, detailed};
@@ -66,6 +70,44 @@ fn item(kind: &str, field: &str, message: &str, input: &Value) -> Value {
     json!({ "type": kind, "loc": ["body", field], "msg": message, "input": input })
 }
 
+/// Largest body, or member of one, that is looked at beyond being a text: a tree takes many times its
+/// bytes. Nobody writes a number, or a mistake, of that length.
+const TREE_BYTES_MAX: usize = 64 << 10;
+
+/// The members of an object that mean something. Others are skipped without being kept.
+struct Members(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+        deserializer.deserialize_map(Members(Map::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Members, A::Error> {
+        const KNOWN: [&str; 5] = ["key", "value", "ttl", "namespace", "encoding"];
+        while let Some(name) = map.next_key::<String>()? {
+            if !KNOWN.contains(&name.as_str()) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let raw = map.next_value::<Box<RawValue>>()?;
+            let is_text = raw.get().starts_with('"');
+            let kept = if is_text || raw.get().len() <= TREE_BYTES_MAX { raw.get() } else { "[]" };
+            let value = serde_json::from_str(kept).map_err(A::Error::custom)?;
+            // Of two with one name the last counts.
+            self.0.insert(name, value);
+        }
+        Ok(self)
+    }
+}
+
 /// The object that a body is. Errors: the answer if it is none.
 fn object(body: &[u8], is_json: bool) -> Result<Map<String, Value>, (StatusCode, Value)> {
     const INVALID: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
@@ -84,7 +126,7 @@ fn object(body: &[u8], is_json: bool) -> Result<Map<String, Value>, (StatusCode,
                 let detail = json!("There was an error parsing the body");
                 return Err((StatusCode::BAD_REQUEST, detail));
             };
-            serde_json::from_str(text).map_err(|error| {
+            parse(text).map_err(|error| {
                 let (offset, words) = fault(text, &error);
                 let message = "JSON decode error";
                 let place = json!(["body", offset]);
@@ -103,6 +145,17 @@ fn object(body: &[u8], is_json: bool) -> Result<Map<String, Value>, (StatusCode,
             let message = "Input should be a valid dictionary or object to extract fields from";
             whole("model_attributes_type", message, other)
         }
+    }
+}
+
+/// A small text as it is, of a large one what means something.
+fn parse(text: &str) -> Result<Value, serde_json::Error> {
+    if text.len() <= TREE_BYTES_MAX {
+        return serde_json::from_str(text);
+    }
+    match text.trim_start().starts_with('{') {
+        true => serde_json::from_str::<Members>(text).map(|members| Value::Object(members.0)),
+        false => serde_json::from_str::<IgnoredAny>(text).map(|_| Value::Array(Vec::new())),
     }
 }
 
@@ -238,6 +291,24 @@ mod tests {
         ] {
             let error = serde_json::from_str::<Value>(text).unwrap_err();
             assert_eq!(fault(text, &error), expected, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_read_as_a_small_one_is() {
+        let value = "v".repeat(TREE_BYTES_MAX);
+        let text = format!(
+            "{{\"x\":[{}0],\"key\":\"a\",\"key\":\"k\",\"value\":\"{value}\",\"ttl\":7}}",
+            "0,".repeat(TREE_BYTES_MAX)
+        );
+        let write = Write::read(text.as_bytes(), true).ok().unwrap();
+        assert_eq!((write.key.as_str(), write.ttl, write.value.len()), ("k", 7, value.len()));
+        for bad in [
+            format!("{{\"key\":[{}0],\"value\":\"\"}}", "0,".repeat(TREE_BYTES_MAX)),
+            format!("[{}0]", "0,".repeat(TREE_BYTES_MAX)),
+            format!("{{\"key\":\"k\",\"value\":\"{value}\"}} x"),
+        ] {
+            assert!(Write::read(bad.as_bytes(), true).is_err());
         }
     }
 
