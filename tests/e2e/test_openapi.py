@@ -42,7 +42,8 @@ def test_thousands_of_requests_are_answered_as_the_description_says(data_dir, rn
         command = [Path(sys.executable).with_name("schemathesis"), "run"]
         command += [f"http://{server.address}/openapi.json", "--checks", ",".join(CHECKS)]
         command += ["--phases", PHASES, "--max-examples", CASES_MAX, "--seed", rng.getrandbits(32)]
-        command += ["--suppress-health-check", "all", "--workers", 2, "--no-color"]
+        # One thread: with more, Python 3.11 now and then fails to parse its own source.
+        command += ["--suppress-health-check", "all", "--workers", 1, "--no-color"]
         for path in LEFT_OUT:
             command += ["--exclude-path", path]
         ran = subprocess.run(
