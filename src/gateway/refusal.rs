@@ -118,12 +118,8 @@ fn http_of(code: Code) -> StatusCode {
 }
 
 /// The code of HTTP for a code as `google.rpc.Code` spells it.
-pub(super) fn http_of_name(name: &str) -> StatusCode {
-    let codes = (0..=16).map(Code::from_i32);
-    codes
-        .into_iter()
-        .find(|code| name_of(*code) == name)
-        .map_or_else(|| http_of(Code::Unknown), http_of)
+pub(super) fn http_of_name(name: &str) -> Option<StatusCode> {
+    (0..=16).map(Code::from_i32).find(|code| name_of(*code) == name).map(http_of)
 }
 
 /// As `google.rpc.Code` spells it.

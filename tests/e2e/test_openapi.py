@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.http import ask
+from harness.http import ask, ask_json
 from harness.server import Server
 from openapi_spec_validator import validate
 
@@ -62,6 +62,52 @@ def test_thousands_of_requests_are_answered_as_the_description_says(data_dir, rn
         print(f"{generated} cases")
         assert generated == passed and generated >= CASES_MIN
         assert ask(server.address, "GET", "/health").json()["status"] == "healthy"
+
+
+CODES = {
+    "CANCELLED": 499, "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "ALREADY_EXISTS": 409,
+    "ABORTED": 409, "RESOURCE_EXHAUSTED": 429, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504, "INTERNAL": 500, "UNKNOWN": 500, "DATA_LOSS": 500,
+}  # fmt: skip
+METHODS = ("get", "put", "post", "patch", "delete")
+
+
+def operations(server):
+    """Every operation of the schema: method, path, and what is said about it."""
+    paths = ask(server.address, "GET", "/openapi.json").json()["paths"]
+    for path, place in paths.items():
+        for method in METHODS:
+            if path.startswith("/v1") and method in place:
+                yield method.upper(), path, place[method]
+
+
+def test_every_code_that_a_comment_names_is_among_the_responses(server):
+    named = 0
+    for method, path, operation in operations(server):
+        _, _, errors = operation.get("description", "").partition("Errors:")
+        errors = errors.split("\n\n")[0]
+        while (bare := re.sub(r"\([^()]*\)", "", errors)) != errors:
+            errors = bare
+        for code in re.findall(r"\b[A-Z_]{5,}\b", errors):
+            if code in CODES:
+                named += 1
+                assert str(CODES[code]) in operation["responses"], (method, path, code)
+    assert named > 40
+
+
+def test_every_body_that_is_offered_as_an_example_is_accepted(server):
+    tried = 0
+    for method, path, operation in operations(server):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if not content or not operation["operationId"].split("_")[0].endswith("Service"):
+            continue
+        place = path.replace("{namespace}", "acme").replace("{key}", "user:123")
+        answer = ask_json(server.address, method, place, content["example"])
+        # What is not there yet, or is there already, is not the example's fault.
+        assert answer.status in (200, 404, 409), (method, place, content["example"], answer.body)
+        tried += 1
+    assert tried > 10
 
 
 def test_the_pages_load_nothing_from_elsewhere(server):

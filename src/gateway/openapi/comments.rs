@@ -2,6 +2,8 @@
 
 use prost_reflect::FileDescriptor;
 
+use crate::gateway::refusal::http_of_name;
+
 /// A comment taken apart.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Comment {
@@ -36,25 +38,27 @@ fn read(comment: &str) -> Comment {
     Comment { summary: summary.trim_end_matches('.').to_owned(), text: paragraphs.join("\n\n") }
 }
 
-/// The codes of gRPC with their reasons that a comment lists behind "Errors:".
+/// The codes of gRPC that a comment names behind "Errors:", each with what is said about it: its
+/// reasons in parentheses, and in words when it comes.
 pub(super) fn errors(text: &str) -> Vec<(String, String)> {
     let Some((_, list)) = text.split_once("Errors:") else { return Vec::new() };
     let list = list.split("\n\n").next().unwrap_or_default();
-    let is_code = |word: &str| {
-        word.len() > 4 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-    };
-    // A semicolon stands inside parentheses too.
+    let is_code = |word: &str| word.len() > 4 && http_of_name(word).is_some();
     let mut found: Vec<(String, String)> = Vec::new();
-    for part in list.split("; ") {
-        let part = part.trim().trim_end_matches('.');
-        let (word, rest) = part.split_once(' ').unwrap_or((part, ""));
-        match found.last_mut() {
-            _ if is_code(word) && rest.starts_with('(') => {
-                found.push((word.to_owned(), rest.to_owned()));
-            }
-            Some((_, reasons)) => reasons.extend(["; ", part]),
-            None => {}
+    // In parentheses there are reasons, and one of them is called as a code is.
+    let mut depth = 0_usize;
+    for word in list.split_whitespace() {
+        let bare = word.trim_end_matches([',', ';', '.']);
+        if depth == 0 && is_code(bare) {
+            found.push((bare.to_owned(), String::new()));
+        } else if let Some((_, said)) = found.last_mut() {
+            said.extend([if said.is_empty() { "" } else { " " }, word]);
         }
+        depth += word.matches('(').count();
+        depth = depth.saturating_sub(word.matches(')').count());
+    }
+    for (_, said) in &mut found {
+        said.truncate(said.trim_end_matches([',', ';', '.']).len());
     }
     found
 }
@@ -73,10 +77,26 @@ mod tests {
 
     #[test]
     fn errors_are_found_with_their_reasons() {
-        let text = "It does.\n\nErrors: NOT_FOUND (A); RESOURCE_EXHAUSTED (B: two; C). It lives.";
-        let found = errors(text);
-        assert_eq!(found[0], ("NOT_FOUND".into(), "(A)".into()));
-        assert_eq!(found[1], ("RESOURCE_EXHAUSTED".into(), "(B: two; C). It lives".into()));
-        assert_eq!(errors("Nothing."), []);
+        let check = |text: &str, expected: &[(&str, &str)]| {
+            let found = errors(text);
+            let found: Vec<_> = found.iter().map(|(code, said)| (&**code, &**said)).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("Nothing.", &[]);
+        check(
+            "It does.\n\nErrors: NOT_FOUND (A); RESOURCE_EXHAUSTED (B: two; C). It lives.",
+            &[("NOT_FOUND", "(A)"), ("RESOURCE_EXHAUSTED", "(B: two; C). It lives")],
+        );
+        check(
+            "Errors: UNAVAILABLE (A), RESOURCE_EXHAUSTED as for Set.",
+            &[("UNAVAILABLE", "(A)"), ("RESOURCE_EXHAUSTED", "as for Set")],
+        );
+        check(
+            "Errors: UNAVAILABLE (A), DEADLINE_EXCEEDED (DEADLINE_EXCEEDED, or DEADLINE_EXCEEDED).",
+            &[
+                ("UNAVAILABLE", "(A)"),
+                ("DEADLINE_EXCEEDED", "(DEADLINE_EXCEEDED, or DEADLINE_EXCEEDED)"),
+            ],
+        );
     }
 }

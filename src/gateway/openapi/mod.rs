@@ -2,7 +2,7 @@
 //!
 //! # How it works
 //! The annotated methods are described by the schema itself: paths and bodies by their annotations
-//! ([`operations`]), messages by their fields ([`schemas`]), and everything in words by the comments
+//! ([`operations`]), messages by their fields ([`schemas`]), what to try by [`examples`], and everything in words by the comments
 //! of the schema ([`comments`]). What the schema does not have, values as they are and the original's
 //! routes, stands in `plain.json`.
 //!
@@ -17,6 +17,7 @@
 //! The pages that show it: `pages`.
 
 mod comments;
+mod examples;
 mod operations;
 mod schemas;
 

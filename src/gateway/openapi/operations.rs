@@ -5,6 +5,7 @@ use prost_reflect::{FieldDescriptor, Kind, MethodDescriptor, Value as Message};
 use serde_json::{Map, Value, json};
 
 use super::comments::{comment, errors};
+use super::examples;
 use super::schemas::Schemas;
 use crate::gateway::refusal::http_of_name;
 use crate::gateway::schema::{Part, Route, Schema};
@@ -117,9 +118,13 @@ fn body(
     rpc: &MethodDescriptor,
     route: &Route,
 ) -> Option<Value> {
-    let content = match &route.body {
+    let (content, example) = match &route.body {
         Part::Nothing => return None,
-        Part::Field(field) => schemas.bare(field),
+        Part::Field(field) => {
+            let kind = field.kind();
+            let inside = kind.as_message().map(|inside| examples::of_message(schema, inside));
+            (schemas.bare(field), inside.unwrap_or_default())
+        }
         Part::Whole => {
             let open: Vec<_> =
                 rpc.input().fields().filter(|field| !is_taken(route, field)).collect();
@@ -129,14 +134,15 @@ fn body(
             if !required.is_empty() {
                 content["required"] = json!(required);
             }
-            content
+            (content, examples::of_fields(schema, &open))
         }
     };
-    Some(json!({ "required": true, "content": { "application/json": { "schema": content } } }))
+    let content = json!({ "schema": content, "example": example });
+    Some(json!({ "required": true, "content": { "application/json": content } }))
 }
 
 /// Whether `google.api.field_behavior` says that a field must be given.
-fn is_required(schema: &Schema, field: &FieldDescriptor) -> bool {
+pub(super) fn is_required(schema: &Schema, field: &FieldDescriptor) -> bool {
     const REQUIRED: i32 = 2;
     let extension = schema.pool.get_extension_by_name("google.api.field_behavior");
     let options = field.options();
@@ -172,9 +178,9 @@ fn responses(schemas: &mut Schemas, rpc: &MethodDescriptor, route: &Route, text:
         said.push(("NOT_FOUND".to_owned(), "(KEY_NOT_FOUND)".to_owned()));
     }
     for (code, reasons) in said {
-        let status = http_of_name(&code).as_u16().to_string();
-        let line = format!("{code} {reasons}");
-        let error = found.entry(status).or_insert_with(|| {
+        let Some(status) = http_of_name(&code) else { continue };
+        let line = format!("{code} {reasons}").trim_end().to_owned();
+        let error = found.entry(status.as_u16().to_string()).or_insert_with(|| {
             json!({ "description": "", "content": { "application/json": {
                 "schema": { "$ref": "#/components/schemas/Error" },
             } } })

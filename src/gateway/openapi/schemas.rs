@@ -136,8 +136,9 @@ fn well_known(full: &str) -> Option<Value> {
 }
 
 /// What a field might hold.
-fn example(field: &FieldDescriptor) -> Option<&'static str> {
+pub(super) fn example(field: &FieldDescriptor) -> Option<&'static str> {
     match (field.name(), field.kind()) {
+        ("name", Kind::String) if field.parent_message().name() == "Namespace" => Some("acme"),
         ("namespace", Kind::String) => Some("default"),
         ("key" | "keys", Kind::String) => Some("user:123"),
         ("prefix" | "prefixes", Kind::String) => Some("user:"),
