@@ -22,7 +22,7 @@ const LAW: [(&str, &[&str]); 14] = [
         &["config", "gateway", "server", "service", "store", "telemetry", "wire", "wal", "model"],
     ),
     ("client", &["wire"]),
-    ("cli", &["app", "client", "config", "wire", "wal", "model", "telemetry"]),
+    ("cli", &["app", "client", "config", "service", "wire", "wal", "model", "telemetry"]),
     ("main", &["cli"]),
 ];
 

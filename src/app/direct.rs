@@ -12,6 +12,7 @@ use tonic::{Request, Status};
 
 use super::services::Answer;
 use crate::gateway::Message;
+use crate::service::access::Pass;
 use crate::service::{KeyValue, REQUEST_BYTES_MAX};
 use crate::store::embedded::Embedded;
 use crate::telemetry;
@@ -23,20 +24,21 @@ pub(super) fn answer(
     service: &Arc<KeyValue<Embedded>>,
     path: &str,
     message: &Bytes,
+    pass: Option<&Pass>,
 ) -> Option<Answer> {
     if message.len() > REQUEST_BYTES_MAX {
         return None;
     }
-    let (service, message) = (Arc::clone(service), message.clone());
+    let (service, message, pass) = (Arc::clone(service), message.clone(), pass.cloned());
     match path {
         "/pykv.v1.KeyValueService/Get" => {
-            Some(Box::pin(run(message, async move |request| service.get(request).await)))
+            Some(Box::pin(run(message, pass, async move |request| service.get(request).await)))
         }
         "/pykv.v1.KeyValueService/Set" => {
-            Some(Box::pin(run(message, async move |request| service.set(request).await)))
+            Some(Box::pin(run(message, pass, async move |request| service.set(request).await)))
         }
         "/pykv.v1.KeyValueService/Delete" => {
-            Some(Box::pin(run(message, async move |request| service.delete(request).await)))
+            Some(Box::pin(run(message, pass, async move |request| service.delete(request).await)))
         }
         _ => None,
     }
@@ -44,6 +46,7 @@ pub(super) fn answer(
 
 async fn run<Q, A, F>(
     message: Bytes,
+    pass: Option<Pass>,
     call: impl FnOnce(Request<Q>) -> F,
 ) -> Result<Response<Body>, Infallible>
 where
@@ -53,7 +56,13 @@ where
 {
     telemetry::note_received(message.len());
     let answered = match Q::decode(message) {
-        Ok(request) => call(Request::new(request)).await,
+        Ok(request) => {
+            let mut request = Request::new(request);
+            if let Some(pass) = pass {
+                request.extensions_mut().insert(pass);
+            }
+            call(request).await
+        }
         Err(_) => Err(Status::internal("a call was made with something else than its message")),
     };
     Ok(match answered {

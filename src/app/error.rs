@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::config::Complaints;
 use crate::gateway::SchemaError;
 use crate::server::{BindError, RunError};
 use crate::store::embedded::ReplayError;
@@ -16,6 +17,9 @@ pub enum Error {
     /// The log cannot be opened, replayed or closed.
     #[error(transparent)]
     Log(#[from] wal::Error),
+    /// The files of tokens and certificates have changed since they were checked.
+    #[error("{}", all(.0))]
+    Files(#[from] Complaints),
     /// What UpdateConfig kept cannot be put in force.
     #[error("{0}")]
     Settings(String),
@@ -42,6 +46,11 @@ pub enum Error {
     ReplayPanicked,
 }
 
+fn all(Complaints(all): &Complaints) -> String {
+    let line = |c: &crate::config::Complaint| format!("{}: {}", c.source, c.text);
+    all.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
 impl From<ReplayError> for Error {
     fn from(error: ReplayError) -> Error {
         match error {
@@ -57,7 +66,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Logging(_) | Error::Settings(_) => CONFIG,
+            Error::Logging(_) | Error::Settings(_) | Error::Files(_) => CONFIG,
             Error::Log(error) => code_of(error.kind()),
             Error::Bind(error) => match error.source.kind() == io::ErrorKind::PermissionDenied {
                 true => PERMISSION,

@@ -17,7 +17,10 @@
 
 mod direct;
 mod error;
+mod gatekeeper;
+mod notify;
 mod observed;
+mod reload;
 mod services;
 
 use std::sync::Arc;
@@ -29,71 +32,86 @@ use tonic::body::Body;
 
 pub use error::Error;
 
-use crate::config::Config;
+use crate::config::{self, Complaints, Config};
 use crate::gateway::{self, Caller};
-use crate::server::{self, Calls, Readiness, Server, signals};
+use crate::server::{
+    self, Calls, Gatekeeper, Line, Listening, Readiness, Server, Side, Tls, signals,
+};
+use crate::service::access::Gate;
 use crate::service::restore_settings;
 use crate::store::embedded::{self, Clock, Embedded, ReplayError};
 use crate::{telemetry, wal};
+use gatekeeper::Keeper;
 use observed::Observed;
+use reload::Reload;
 use services::Services;
 
 /// A wall clock this far behind the log has been set wrong, or the log comes from elsewhere.
 const SKEW_MAX: Duration = Duration::from_secs(3600);
 
-/// Serves as configured until a signal ends it; blocks.
+/// Serves as configured until a signal ends it; blocks. `again` reads the configuration again, at
+/// SIGHUP.
 ///
 /// # Errors
 /// [`Error`]: what kept it from serving, or ended it.
-pub fn serve(config: Config) -> Result<(), Error> {
+pub fn serve(
+    config: Config,
+    again: impl Fn() -> Result<Config, Complaints> + Send + 'static,
+) -> Result<(), Error> {
     telemetry::trace(config.log_format, &config.log_filter).map_err(Error::Logging)?;
     let started = Instant::now();
     let metrics = telemetry::install();
     let clock = Clock::system();
     let started_at = clock.now();
     let store = Embedded::open(store_config(&config), clock)?;
-    let listeners = server::bind(&[config.listen])?;
-    let addresses: Vec<_> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+    let tls = config.security.tls.load()?.map(Tls::new);
+    let listeners = listeners(&config, tls.as_ref())?;
+    let addresses: Vec<_> = listeners.iter().map(address).collect();
     let collected = store.clone();
     telemetry::set_collector(Box::new(move || collected.sample()));
     let readiness = Readiness::new();
     let observed = Arc::new(Observed::new(&config));
-    let services = Services::new(&store, &readiness, started, started_at, &config, &observed)?;
+    let gate = gate(&config, &store)?;
+    let services =
+        Services::new(&store, &readiness, started, started_at, &config, &observed, &gate)?;
     let gateway = gateway::Plan::new(config.gateway())?;
     let (over, end) = oneshot::channel();
-    let replay = Replay { store: store.clone(), readiness: readiness.clone(), observed };
+    let (replayed, kept) = (store.clone(), Arc::clone(&observed));
+    let replay = Replay { store: replayed, readiness: readiness.clone(), observed: kept };
     replay.spawn(over)?;
     let (report, verdict) = std::sync::mpsc::channel();
+    let server = Server {
+        listeners,
+        workers: config.workers,
+        limits: config.limits.clone(),
+        readiness: readiness.clone(),
+        gate: Arc::new(Keeper(gate.clone())),
+        metrics: Some(metrics),
+    };
+    let keeper = Keeper(gate.clone());
     let shutdown = {
-        let (store, readiness) = (store.clone(), readiness.clone());
+        let (store, again) = (store.clone(), Box::new(again));
+        let reload = Reload { config, again, gate, tls, store: store.clone(), observed };
         async move {
-            let signalled = signals(readiness);
+            let signalled = signals(readiness.clone());
             // Only now: who has read this may send a signal.
-            for address in addresses {
-                tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+            for (address, side) in addresses {
+                let version = env!("CARGO_PKG_VERSION");
+                tracing::info!(%address, ?side, version, "listening");
             }
             let reason = tokio::select! {
                 () = signalled => None,
                 reason = ended(store, end) => Some(reason),
+                () = reload.run() => None,
+                () = notify::alive(|| readiness.is_alive()) => None,
             };
+            notify::stopping();
             tracing::info!(reason = reason.as_ref().map(tracing::field::display), "shutting down");
             // The receiver waits until the server has ended.
             let _ = report.send(reason);
         }
     };
-    let server = Server {
-        listeners,
-        workers: config.workers,
-        limits: config.limits.clone(),
-        readiness,
-        metrics: Some(metrics),
-    };
-    let web = move |calls: Calls<Services>| {
-        gateway.calling(Caller::new(move |request| {
-            let answer = calls.call(request);
-            async { answer.await.map_or_else(|never| match never {}, |reply| reply.map(Body::new)) }
-        }))
-    };
+    let web = move |calls| gateway.calling(caller(calls, keeper.clone()));
     let ran = server::run(server, move |_| services.clone(), web, shutdown);
     let closed = store.close();
     match verdict.try_recv() {
@@ -103,6 +121,44 @@ pub fn serve(config: Config) -> Result<(), Error> {
     closed?;
     tracing::info!("the log is closed");
     Ok(())
+}
+
+/// What makes the calls of the gateway, through everything that surrounds a call.
+fn caller(calls: Calls<Services>, keeper: Keeper) -> Caller {
+    let answer = move |request| {
+        let answer = calls.call(request);
+        async { answer.await.map_or_else(|never| match never {}, |reply| reply.map(Body::new)) }
+    };
+    Caller::new(answer, move |path, head| {
+        let line = head.extensions.get::<Arc<Line>>();
+        line.is_some_and(|line| keeper.admits(path, &head.headers, line).is_ok())
+    })
+}
+
+/// The socket for everybody, and the one for administration where there is to be one.
+fn listeners(config: &Config, tls: Option<&Tls>) -> Result<Vec<Listening>, Error> {
+    let listener = server::bind(config.listen)?;
+    let mut listeners = vec![Listening { listener, side: Side::Public, tls: tls.cloned() }];
+    if let Some(address) = config.security.admin_listen {
+        let listener = server::bind(address)?;
+        listeners.push(Listening { listener, side: Side::Admin, tls: None });
+    }
+    Ok(listeners)
+}
+
+/// Where a socket listens, for the log.
+fn address(listening: &Listening) -> (String, Side) {
+    let address = listening.listener.local_addr();
+    let words = address.map_or_else(|error| error.to_string(), |address| address.to_string());
+    (words, listening.side)
+}
+
+fn gate(config: &Config, store: &Embedded) -> Result<Gate, Error> {
+    let security = &config.security;
+    let directory = security.tokens_file.as_deref().map(config::directory).transpose()?;
+    let clock = store.clock().clone();
+    let now = Arc::new(move || clock.now());
+    Ok(Gate::new(security.openness(), directory.unwrap_or_default(), now))
 }
 
 fn store_config(config: &Config) -> embedded::Config {
@@ -148,6 +204,7 @@ impl Replay {
         })?;
         log_report(&report, before);
         self.readiness.set_ready(true);
+        notify::ready();
         Ok(())
     }
 }

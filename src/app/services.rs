@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::gateway::Message;
 use crate::model::UnixMillis;
 use crate::server::{Readiness, RunError, health};
+use crate::service::access::Gate;
 use crate::service::{Admin, KeyValue, Namespaces, Now, ServerFacts, in_our_words};
 use crate::store::embedded::Embedded;
 use crate::wire::v1::admin_service_server::AdminServiceServer;
@@ -81,6 +82,7 @@ impl Services {
         started_at: UnixMillis,
         config: &Config,
         observed: &Arc<Observed>,
+        gate: &Gate,
     ) -> Result<Services, Error> {
         let clock = store.clock().clone();
         let now: Now = Arc::new(move || clock.now());
@@ -92,10 +94,10 @@ impl Services {
             namespaces_max: config.namespaces_max,
             config: Arc::<Observed>::clone(observed),
         };
-        let direct = Arc::new(KeyValue::new(store.clone(), now, config.streams));
+        let direct = Arc::new(KeyValue::new(store.clone(), now, gate.clone(), config.streams));
         let key_value = KeyValue::server(Arc::clone(&direct));
-        let namespaces = Namespaces::new(store.clone()).into_server();
-        let admin = Admin::new(store.clone(), facts).into_server();
+        let namespaces = Namespaces::new(store.clone(), gate.clone()).into_server();
+        let admin = Admin::new(store.clone(), facts, gate.clone()).into_server();
         let others = others(readiness)?;
         Ok(Services(Arc::new(All { direct, key_value, namespaces, admin, others })))
     }
@@ -147,7 +149,8 @@ impl Service<Request<Body>> for Services {
 
     fn call(&mut self, mut request: Request<Body>) -> Reworded {
         if let Some(message) = request.extensions_mut().remove::<Message>() {
-            match direct::answer(&self.0.direct, request.uri().path(), &message.0) {
+            let pass = request.extensions().get();
+            match direct::answer(&self.0.direct, request.uri().path(), &message.0, pass) {
                 Some(answer) => return Reworded(answer),
                 None => *request.body_mut() = message.into_body(),
             }

@@ -38,6 +38,20 @@ pub(super) struct Global {
     /// The same as --output json
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
+    /// Show the token in this file
+    #[arg(long, global = true, env = "PYKV_TOKEN_FILE", value_name = "FILE", help_heading = GLOBAL)]
+    pub(super) token_file: Option<PathBuf>,
+    /// Trust the authorities in this file instead of the system's, with an https:// server
+    #[arg(long, global = true, env = "PYKV_CA_FILE", value_name = "FILE", help_heading = GLOBAL)]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Show the certificate in this file
+    #[arg(long, global = true, env = "PYKV_CERT_FILE", value_name = "FILE", help_heading = GLOBAL)]
+    #[arg(requires = "key_file")]
+    pub(super) cert_file: Option<PathBuf>,
+    /// The key to that certificate
+    #[arg(long, global = true, env = "PYKV_KEY_FILE", value_name = "FILE", help_heading = GLOBAL)]
+    #[arg(requires = "cert_file")]
+    pub(super) key_file: Option<PathBuf>,
     /// How long to wait for the connection, and for an answer
     #[arg(long, global = true, env = "PYKV_TIMEOUT", value_name = "LENGTH", help_heading = GLOBAL)]
     #[arg(default_value = "5s", value_parser = length)]
@@ -53,7 +67,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the server
-    Serve(ConfigFlags),
+    Serve(Serve),
     /// Write the value of a key to standard output, as it is
     ///
     /// Exits with 1 if there is no entry.
@@ -87,6 +101,45 @@ pub(super) enum Command {
     /// Show or check the configuration a server would run with
     #[command(subcommand)]
     Config(Config),
+    /// Make tokens by which a server knows its callers
+    #[command(subcommand)]
+    Token(Token),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Make a token, and the entry for the server's file of tokens
+    ///
+    /// Tells the token once; the entry has its digest only.
+    New(NewToken),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewToken {
+    /// Whom it is for, as logs will call him
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: String,
+    /// Namespaces, with commas between them: names, beginnings with a "*" behind, or "*" for all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "*")]
+    pub(super) namespaces: Vec<String>,
+    /// What he may do there: reader, writer, owner or admin
+    #[arg(long, value_name = "ROLE")]
+    pub(super) role: String,
+    /// How long the token is good for, such as 90d [default: for ever]
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    pub(super) expires: Option<Duration>,
+    /// Append the entry to this file, which is made if it is not there, instead of telling it
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) settings: ConfigFlags,
+    /// Print the configuration that would be in force, as a file that says the same, and do not serve
+    #[arg(long)]
+    pub(super) print_config: bool,
 }
 
 /// The settings. Each also has a variable and a place in the file; see `pykv config print`.
@@ -101,9 +154,27 @@ pub(super) struct ConfigFlags {
     /// Keep the log in this directory [default: ./data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Serve metrics, probes, reflection and administration on this address instead
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Know callers by the tokens in this file
+    #[arg(long, value_name = "FILE")]
+    tokens_file: Option<String>,
+    /// Encrypt connections with the certificates in this file
+    #[arg(long, value_name = "FILE")]
+    tls_cert_file: Option<String>,
+    /// The key to the certificate
+    #[arg(long, value_name = "FILE")]
+    tls_key_file: Option<String>,
+    /// Take certificates of callers that these authorities vouch for
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca_file: Option<String>,
     /// Listen beyond this machine although nobody has to prove who they are
     #[arg(long)]
-    insecure_allow_remote: bool,
+    insecure_allow_anonymous: bool,
+    /// Listen beyond this machine without TLS
+    #[arg(long)]
+    insecure_allow_plaintext: bool,
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -137,6 +208,11 @@ impl ConfigFlags {
         }
         let texts = [
             ("--listen", "listen", &self.listen),
+            ("--admin-listen", "admin_listen", &self.admin_listen),
+            ("--tokens-file", "tokens_file", &self.tokens_file),
+            ("--tls-cert-file", "tls.cert_file", &self.tls_cert_file),
+            ("--tls-key-file", "tls.key_file", &self.tls_key_file),
+            ("--tls-client-ca-file", "tls.client_ca_file", &self.tls_client_ca_file),
             ("--data-dir", "data_dir", &self.data_dir),
             ("--workers", "workers", &self.workers),
             ("--max-total-bytes", "max_total_bytes", &self.max_total_bytes),
@@ -149,11 +225,21 @@ impl ConfigFlags {
                 flags.set(flag, key, text);
             }
         }
-        if self.insecure_allow_remote {
-            flags.set("--insecure-allow-remote", "insecure_allow_remote", "true");
-        }
-        if self.read_only {
-            flags.set("--read-only", "read_only", "true");
+        let truths = [
+            (
+                "--insecure-allow-anonymous",
+                "insecure_allow_anonymous",
+                self.insecure_allow_anonymous,
+            ),
+            (
+                "--insecure-allow-plaintext",
+                "insecure_allow_plaintext",
+                self.insecure_allow_plaintext,
+            ),
+            ("--read-only", "read_only", self.read_only),
+        ];
+        for (flag, key, _) in truths.into_iter().filter(|(.., truth)| *truth) {
+            flags.set(flag, key, "true");
         }
         flags
     }

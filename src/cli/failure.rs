@@ -148,7 +148,7 @@ impl From<Status> for Failure {
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Failure {
         let exit = match error {
-            DialError::Address { .. } => Exit::Usage,
+            DialError::Address { .. } | DialError::Token | DialError::Certificates => Exit::Usage,
             DialError::Unreachable { .. } => Exit::Unavailable,
         };
         Failure::new(exit, chain(&error))

@@ -29,6 +29,7 @@ mod policy;
 mod serve;
 mod server;
 mod snapshot;
+mod token;
 mod wal;
 
 #[cfg(test)]
@@ -37,13 +38,15 @@ mod tests;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::client::Client;
-use args::{Cli, Command};
+use crate::client::{Client, Identity};
+use crate::config;
+use args::{Cli, Command, Global, Token};
 use failure::{Failure, Outcome};
 use output::Output;
 
@@ -79,10 +82,13 @@ fn run(args: impl Iterator<Item = OsString>) -> u8 {
 
 fn dispatch(cli: Cli) -> Outcome {
     let output = cli.global.output();
-    let session = Session { server: cli.global.server, timeout: cli.global.timeout, output };
+    let Global { server, token_file, ca_file, cert_file, key_file, timeout, .. } = cli.global;
+    let shown = Shown { token_file, ca_file, cert_file, key_file };
+    let session = Session { server, shown, timeout, output };
     match cli.command {
-        Command::Serve(flags) => serve::serve(&flags),
+        Command::Serve(flags) => serve::serve(flags),
         Command::Config(command) => serve::config(&command, output),
+        Command::Token(Token::New(args)) => token::new(&args, output),
         Command::Wal(command) => wal::run(command, output),
         Command::Get(args) => block_on(entries::get(&session, args)),
         Command::Set(args) => block_on(entries::set(&session, args)),
@@ -99,13 +105,41 @@ fn dispatch(cli: Cli) -> Outcome {
 #[derive(Debug)]
 struct Session {
     server: String,
+    shown: Shown,
     timeout: Duration,
     output: Output,
 }
 
+/// Where it is written what is shown to a server, and which servers are trusted.
+#[derive(Debug)]
+struct Shown {
+    token_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+impl Shown {
+    fn identity(&self) -> Outcome<Identity> {
+        let secret = |path: &PathBuf| read(path, config::secret_bytes);
+        let token = self.token_file.as_ref().map(|path| read(path, config::secret_text));
+        let token = token.transpose()?.map(|text| text.trim().to_owned());
+        let authorities = self.ca_file.as_ref().map(|path| read(path, config::public_bytes));
+        let certificate = match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => Some((read(cert, config::public_bytes)?, secret(key)?)),
+            (None | Some(_), None) | (None, Some(_)) => None,
+        };
+        Ok(Identity { token, authorities: authorities.transpose()?, certificate })
+    }
+}
+
+fn read<T>(path: &Path, how: impl Fn(&Path) -> Result<T, String>) -> Outcome<T> {
+    how(path).map_err(|text| Failure::new(Exit::Usage, format!("{}: {text}", path.display())))
+}
+
 impl Session {
     async fn dial(&self) -> Outcome<Client> {
-        Ok(Client::dial(&self.server, self.timeout).await?)
+        Ok(Client::dial(&self.server, &self.shown.identity()?, self.timeout).await?)
     }
 
     /// What comes of `answer`, which is not waited for longer than `--timeout`: for the messages of a

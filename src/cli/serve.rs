@@ -4,17 +4,22 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::args::{Config as Command, ConfigFlags};
+use super::args::{Config as Command, ConfigFlags, Serve};
 use super::failure::{Failure, Outcome};
 use super::output::{self, Output};
 use crate::app;
-use crate::config::{self, Config, Note};
+use crate::config::{self, Complaints, Config, Note};
 use crate::telemetry::LogFormat;
 
-pub(super) fn serve(flags: &ConfigFlags) -> Outcome {
-    let (config, notes) = load(flags)?;
+pub(super) fn serve(args: Serve) -> Outcome {
+    let Serve { settings, print_config } = args;
+    let (config, notes) = load(&settings)?;
+    if print_config {
+        return output::raw(config.to_toml().as_bytes());
+    }
     tell(&notes, config.log_format);
-    app::serve(config).map_err(|error| Failure::of_server(error.exit_code(), &error))
+    let again = move || read(&settings).map(|(config, _)| config);
+    app::serve(config, again).map_err(|error| Failure::of_server(error.exit_code(), &error))
 }
 
 pub(super) fn config(command: &Command, output: Output) -> Outcome {
@@ -42,7 +47,11 @@ pub(super) fn config(command: &Command, output: Output) -> Outcome {
 }
 
 fn load(flags: &ConfigFlags) -> Outcome<(Config, Vec<Note>)> {
-    Ok(config::load(flags.flags(), flags.config.as_deref(), config::environment())?)
+    Ok(read(flags)?)
+}
+
+fn read(flags: &ConfigFlags) -> Result<(Config, Vec<Note>), Complaints> {
+    config::load(flags.flags(), flags.config.as_deref(), config::environment())
 }
 
 /// Tells notes on standard error, where the log lines will be, and in their format: at this moment

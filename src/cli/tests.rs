@@ -68,11 +68,14 @@ fn global_flags_may_follow_the_command() {
 
 #[test]
 fn flags_of_the_server_reach_its_configuration() {
-    let Command::Serve(flags) = parsed(&[
+    let Command::Serve(serve) = parsed(&[
         "serve",
         "--listen",
         "0.0.0.0:1",
-        "--insecure-allow-remote",
+        "--insecure-allow-anonymous",
+        "--insecure-allow-plaintext",
+        "--admin-listen",
+        "127.0.0.1:2",
         "--data-dir",
         "d",
         "--workers",
@@ -94,11 +97,17 @@ fn flags_of_the_server_reach_its_configuration() {
     else {
         panic!("not a serve")
     };
-    let (config, _) = crate::config::load(flags.flags(), None, std::iter::empty()).unwrap();
+    let (config, _) =
+        crate::config::load(serve.settings.flags(), None, std::iter::empty()).unwrap();
     let default = crate::config::Config::default();
     let mut expected = crate::config::Config {
         listen: "0.0.0.0:1".parse().unwrap(),
-        allow_remote: true,
+        security: crate::config::Security {
+            admin_listen: Some("127.0.0.1:2".parse().unwrap()),
+            allow_anonymous: true,
+            allow_plaintext: true,
+            ..crate::config::Security::default()
+        },
         data_dir: "d".into(),
         workers: 3,
         log_filter: "warn".into(),
@@ -119,7 +128,8 @@ fn commands_end_with_the_code_for_what_happened() {
     let nobody = format!("http://127.0.0.1:{port}");
     assert_eq!(code(&["health", "-s", &nobody]), 69);
     assert_eq!(code(&["get", "k", "-s", &nobody]), 69);
-    assert_eq!(code(&["get", "k", "-s", "https://127.0.0.1:1"]), 2);
+    assert_eq!(code(&["get", "k", "-s", "ftp://127.0.0.1:1"]), 2);
+    assert_eq!(code(&["get", "k", "-s", "http://127.0.0.1:1", "--token-file", "/nowhere"]), 2);
     assert_eq!(code(&["set", "k", "--file", "/nowhere/f", "-s", &nobody]), 74);
     assert_eq!(code(&["wal", "verify", "--data-dir", "/nowhere"]), 2);
     assert_eq!(code(&["serve", "--listen", "here", "--workers", "0"]), 78);

@@ -9,7 +9,11 @@ use super::value::Raw;
 
 /// Variables that the command line reads before there is a configuration, one that cargo hands on from
 /// the build, and those of the project's own test programme.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 12] = [
+    "PYKV_TOKEN_FILE",
+    "PYKV_CA_FILE",
+    "PYKV_CERT_FILE",
+    "PYKV_KEY_FILE",
     "PYKV_SERVER",
     "PYKV_NAMESPACE",
     "PYKV_OUTPUT",

@@ -24,9 +24,13 @@ mod limits;
 mod memory;
 mod print;
 mod resolve;
+mod secret;
+mod security;
 mod settings;
 mod source;
 mod suggest;
+mod tls;
+mod tokens;
 mod value;
 
 #[cfg(test)]
@@ -39,7 +43,13 @@ use std::thread;
 use std::time::Duration;
 
 pub use complaint::{Complaint, Complaints, Note};
+pub use secret::{
+    append as append_secret, bytes as secret_bytes, public_bytes, text as secret_text,
+};
+pub use security::Security;
 pub use source::{Flags, environment};
+pub use tls::{ClientCertificates, TlsFiles};
+pub use tokens::{directory, entry as token_entry};
 pub(crate) use value::{bytes_words, parse_bytes};
 
 use crate::gateway::{self, Visitors};
@@ -59,8 +69,8 @@ use value::Raw;
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Whether it was said that listening beyond this machine is meant.
-    pub allow_remote: bool,
+    /// Who may connect, and how.
+    pub security: Security,
     /// Whom to answer over HTTP.
     pub visitors: Visitors,
     /// The directory of the log.
@@ -95,7 +105,7 @@ impl Default for Config {
         let wal = wal::Config::new("");
         Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000),
-            allow_remote: false,
+            security: Security::default(),
             visitors: Visitors::default(),
             data_dir: PathBuf::from("./data"),
             workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -145,6 +155,13 @@ impl Config {
             free_bytes_min: self.wal_free_bytes_min,
             free_bytes_resume: self.wal_free_bytes_resume,
         }
+    }
+
+    /// The keys that `other` says something else of, and that hold from a start on only.
+    pub fn changed_for_a_restart(&self, other: &Config) -> Vec<&'static str> {
+        let changed =
+            settings::all().filter(|setting| (setting.show)(self) != (setting.show)(other));
+        changed.filter(|setting| !setting.is_live()).map(|setting| setting.key).collect()
     }
 
     /// The configuration as a TOML file with a comment on every setting.

@@ -55,17 +55,19 @@ pub(super) fn resolve(written: &[Written], complaints: &mut Heap, notes: &mut Ve
 }
 
 /// `PORT` is how platforms say where they send traffic, which is from outside. It opens the server
-/// to the network only together with the word that this is meant.
+/// to the network only where that is safe, or together with the word that this is meant.
 fn listen_on_port(config: &mut Config) -> Note {
     let port = config.listen.port();
-    let text = if config.allow_remote {
+    let lacks = config.security.lacks();
+    let text = if lacks.is_empty() {
         config.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         format!("understood as listen = \"{}\": every address of this machine", config.listen)
     } else {
         config.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let flags = lacks.iter().map(|(_, flag)| *flag).collect::<Vec<_>>().join(" and ");
         format!(
-            "understood as listen = \"{}\": this machine only; with \
-             PYKV_INSECURE_ALLOW_REMOTE=true it would be every address",
+            "understood as listen = \"{}\": this machine only; with tokens_file and tls.cert_file, \
+             or with {flags}, it would be every address",
             config.listen
         )
     };
@@ -74,16 +76,7 @@ fn listen_on_port(config: &mut Config) -> Note {
 
 /// Checks what only makes sense together.
 fn check_together(config: &Config, complaints: &mut Heap) {
-    if !config.listen.ip().is_loopback() && !config.allow_remote {
-        complaints.add(
-            &Source::Together("listen"),
-            format!(
-                "{} can be reached from other machines, and nobody has to prove who they are: \
-                 listen on 127.0.0.1, or say that it is meant with --insecure-allow-remote",
-                config.listen
-            ),
-        );
-    }
+    config.security.check(config.listen, complaints);
     if config.wal_free_bytes_resume < config.wal_free_bytes_min {
         complaints.add(
             &Source::Together("wal.resume_free_bytes, wal.min_free_bytes"),

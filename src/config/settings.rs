@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::limits::LIMITS;
+use super::security;
 use super::value::{self, Raw, shown};
 use crate::model::VALUE_BYTES_HARD_MAX;
 use crate::telemetry;
@@ -23,7 +24,18 @@ pub(super) struct Setting {
     pub(super) show: fn(&Config) -> String,
 }
 
+/// Settings outside of the store that another value can be put in force of while the server runs.
+const LIVE: [&str; 5] =
+    ["log_filter", "slow_operation_threshold", "tokens_file", "tls.cert_file", "tls.key_file"];
+
 impl Setting {
+    /// Whether another value can be put in force while the server runs.
+    pub(super) fn is_live(&self) -> bool {
+        let is_in = |settings: &[Setting]| settings.iter().any(|setting| setting.key == self.key);
+        let of_store = (is_in(STORE) && self.key != "max_namespaces") || is_in(POLICY);
+        of_store || LIVE.contains(&self.key)
+    }
+
     /// The name of its variable.
     pub(super) fn variable(&self) -> String {
         format!("{PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())
@@ -35,7 +47,8 @@ pub(super) const PREFIX: &str = "PYKV_";
 
 /// Every setting, those of a table of the file together.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SERVER.iter().chain(STORE).chain(WAL).chain(POLICY).chain(LIMITS)
+    let top = SERVER.iter().chain(security::TOP).chain(STORE);
+    top.chain(WAL).chain(POLICY).chain(LIMITS).chain(security::TLS)
 }
 
 /// The setting of that key.
@@ -67,12 +80,6 @@ const SERVER: &[Setting] = &[
         help: "Where to listen: an IP address and a port; port 0 takes a free one.",
         read: |config, raw| raw.address().map(|address| config.listen = address),
         show: |config| shown::text(config.listen),
-    },
-    Setting {
-        key: "insecure_allow_remote",
-        help: "Listen beyond this machine although nobody has to prove who they are.",
-        read: |config, raw| raw.truth().map(|truth| config.allow_remote = truth),
-        show: |config| config.allow_remote.to_string(),
     },
     Setting {
         key: "allowed_hosts",

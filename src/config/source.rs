@@ -111,7 +111,8 @@ fn raw(value: &DeValue<'_>) -> Raw {
     }
 }
 
-fn line_of(text: &str, span: &Range<usize>) -> usize {
+/// The line that a range of a text begins on, the first being 1.
+pub(super) fn line_of(text: &str, span: &Range<usize>) -> usize {
     let before = text.get(..span.start).unwrap_or(text);
     before.bytes().filter(|byte| *byte == b'\n').count() + 1
 }

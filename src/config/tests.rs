@@ -140,10 +140,18 @@ fn our_own_variables_outweigh_the_originals() {
 #[test]
 fn the_network_is_opened_only_on_purpose() {
     let refused = complaints("listen = \"0.0.0.0:8000\"", &[], &[]);
-    assert_eq!(refused.len(), 1);
-    assert!(refused[0].contains("--insecure-allow-remote"), "{refused:?}");
+    assert_eq!(refused.len(), 2);
+    assert!(refused[0].contains("--insecure-allow-anonymous"), "{refused:?}");
+    assert!(refused[1].contains("--insecure-allow-plaintext"), "{refused:?}");
+    for one in ["insecure_allow_anonymous", "insecure_allow_plaintext"] {
+        let text = format!("{one} = true");
+        let refused = complaints(&format!("listen = \"0.0.0.0:8000\"\n{text}"), &[], &[]);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        let (config, _) = loaded(&text, &[("PORT", "10000")], &[]).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:10000".parse().unwrap(), "{one}");
+    }
 
-    let flags: Vars = &[("insecure_allow_remote", "true")];
+    let flags: Vars = &[("insecure_allow_anonymous", "true"), ("insecure_allow_plaintext", "true")];
     assert!(loaded("listen = \"0.0.0.0:8000\"", &[], flags).is_ok());
     let (config, notes) = loaded("", &[("PORT", "10000")], flags).unwrap();
     assert_eq!(config.listen, "0.0.0.0:10000".parse().unwrap());
@@ -168,7 +176,12 @@ fn settings_that_do_not_fit_together_are_refused() {
 fn what_is_printed_reads_back_as_the_same_configuration() {
     let mut changed = Config {
         listen: "0.0.0.0:1".parse().unwrap(),
-        allow_remote: true,
+        security: Security {
+            admin_listen: Some("0.0.0.0:2".parse().unwrap()),
+            allow_anonymous: true,
+            allow_plaintext: true,
+            ..Security::default()
+        },
         visitors: Visitors {
             origins: vec!["https://a".into(), "http://b:1".into()],
             hosts: vec!["kv".into(), "*".into()],

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{Durability, Eviction, Ttl};
@@ -43,6 +44,12 @@ impl Raw {
             Raw::Text(text) => Ok(text),
             Raw::Integer(_) | Raw::Boolean(_) | Raw::Other(_) => self.refused("a text"),
         }
+    }
+
+    /// A path, or none.
+    pub(super) fn path(&self) -> Parsed<Option<PathBuf>> {
+        let text = self.text()?;
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
 
     pub(super) fn truth(&self) -> Parsed<bool> {
@@ -238,12 +245,17 @@ pub(super) fn is_host(text: &str) -> Result<(), &'static str> {
 /// Values as TOML.
 pub(super) mod shown {
     use std::fmt::Display;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     use crate::model::Ttl;
 
     pub(in crate::config) fn text(text: impl Display) -> String {
         toml::Value::String(text.to_string()).to_string()
+    }
+
+    pub(in crate::config) fn path(path: &Option<PathBuf>) -> String {
+        text(path.as_deref().unwrap_or(Path::new("")).display())
     }
 
     pub(in crate::config) fn bytes(bytes: u64) -> String {

@@ -1,7 +1,7 @@
 //! HTTP answers: their parts that all have in common.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -55,4 +55,17 @@ pub(super) fn without_body(response: Response<Body>) -> Response<Body> {
         parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     Response::from_parts(parts, Body::empty())
+}
+
+/// What an answer says besides where it was not told who asks, or that one may not. What there was in
+/// the body of such a request was not read.
+pub(super) fn ask_who(response: &mut Response<Body>, has_body: bool) {
+    let status = response.status();
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer realm=\"pykv\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    if has_body && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        part(response);
+    }
 }

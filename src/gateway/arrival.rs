@@ -58,6 +58,16 @@ impl Arrival {
         Head::of(&self.head.headers, std::mem::take(&mut self.head.extensions))
     }
 
+    /// The same for one of several calls that are made of this.
+    pub(super) fn head_again(&self) -> Head {
+        Head::of(&self.head.headers, self.head.extensions.clone())
+    }
+
+    /// Whether there is anything to be read.
+    pub(super) fn has_body(&self) -> bool {
+        !http_body::Body::is_end_stream(&self.body)
+    }
+
     /// Reads the whole body, once.
     ///
     /// Errors: it has more than `limit` bytes, which is told before it is read if it is known; it

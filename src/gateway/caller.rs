@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -16,6 +17,8 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
+use super::arrival::Arrival;
+use crate::service::Foreign;
 use crate::telemetry;
 
 /// What precedes every message on the wire: whether it is compressed, and its length.
@@ -48,10 +51,16 @@ impl Message {
     }
 }
 
+/// Tells whether a call of a path, by a request with this head, would be let in.
+type Admits = dyn Fn(&str, &Parts) -> bool + Send + Sync;
+
 /// The gRPC services, with the counts, deadlines and limits that hold for every call. Cloning is
 /// cheap.
 #[derive(Clone)]
-pub struct Caller(Arc<dyn Fn(Request<Body>) -> Answer + Send + Sync>);
+pub struct Caller {
+    answer: Arc<dyn Fn(Request<Body>) -> Answer + Send + Sync>,
+    admits: Arc<Admits>,
+}
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +78,7 @@ impl Service<Request<Body>> for Caller {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = (self.0)(request);
+        let answer = (self.answer)(request);
         Box::pin(async move { Ok(answer.await) })
     }
 }
@@ -99,13 +108,42 @@ impl Head {
 }
 
 impl Caller {
-    /// Makes calls with `answer`, which gets them as gRPC requests.
-    pub fn new<F, A>(answer: F) -> Caller
+    /// Makes calls with `answer`, which gets them as gRPC requests; `admits` tells whether a call of a
+    /// path, by a request with this head, would be let in.
+    pub fn new<F, A>(
+        answer: F,
+        admits: impl Fn(&str, &Parts) -> bool + Send + Sync + 'static,
+    ) -> Caller
     where
         F: Fn(Request<Body>) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        Caller(Arc::new(move |request| Box::pin(answer(request))))
+        let answer = Arc::new(move |request| -> Answer { Box::pin(answer(request)) });
+        Caller { answer, admits: Arc::new(admits) }
+    }
+
+    /// The body of a request from which a call of `path` is to be made, unless that call will be
+    /// refused whatever is in it: then there is nothing to be read, and the call, made without, tells
+    /// its caller why.
+    ///
+    /// Errors: those of [`Arrival::body`].
+    pub(super) async fn body(
+        &self,
+        path: &str,
+        arrival: &mut Arrival,
+        limit: usize,
+    ) -> Result<Option<Bytes>, Foreign> {
+        if !arrival.has_body() || (self.admits)(path, &arrival.head) {
+            return arrival.body(limit).await.map(Some);
+        }
+        Ok(None)
+    }
+
+    /// The refusal of a call of `path` that is not let in.
+    pub(super) async fn refusal(&self, path: &Uri, head: Head) -> Status {
+        let refused = self.unary(path, Bytes::new(), head).await;
+        // Between question and call it may have become welcome.
+        refused.err().unwrap_or_else(|| Status::unavailable("call again"))
     }
 
     /// Calls the unary method at `path`.
@@ -162,7 +200,7 @@ impl Caller {
         *request.headers_mut() = head.headers;
         *request.extensions_mut() = head.extensions;
         request.extensions_mut().insert(Message(message));
-        (self.0)(request)
+        (self.answer)(request)
     }
 }
 

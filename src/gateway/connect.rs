@@ -60,8 +60,10 @@ async fn called(
     }
     let codec = codec(&arrival.head.headers);
     // Read before it is refused, so that the connection can go on.
-    let body =
-        arrival.body(codec.as_ref().map_or(JSON_BYTES_MAX, |codec| codec.bytes_max())).await?;
+    let limit = codec.as_ref().map_or(JSON_BYTES_MAX, |codec| codec.bytes_max());
+    let Some(body) = caller.body(rpc.path.path(), &mut arrival, limit).await? else {
+        return Err(caller.refusal(&rpc.path, arrival.take_head()).await);
+    };
     let codec = codec?;
     let input = rpc.descriptor.input();
     let request = match codec {

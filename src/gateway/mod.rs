@@ -123,6 +123,7 @@ impl Service<Request<Body>> for Gateway {
             id: ids::of(&arrival.head.headers),
             origin: arrival.header(&ORIGIN).cloned(),
             is_head: arrival.head.method == Method::HEAD,
+            has_body: arrival.has_body(),
         };
         let visitors = &visit.settings.visitors;
         if let Err(foreign) = visitors.admit(&arrival.head) {
@@ -165,7 +166,10 @@ impl Gateway {
 /// Has tonic make a call of gRPC-Web. Its one message is read first, so that the connection can go on
 /// whatever comes of the call.
 async fn over_grpc_web(caller: Caller, mut arrival: Arrival) -> Response<Body> {
-    match arrival.body(arrival::JSON_BYTES_MAX).await {
+    let path = arrival.path().to_owned();
+    let body = caller.body(&path, &mut arrival, arrival::JSON_BYTES_MAX).await;
+    // Whatever its body, it will be refused.
+    match body.map(Option::unwrap_or_default) {
         Ok(body) => {
             let request = arrival.into_request(Body::new(Full::new(body)));
             let answer = GrpcWebLayer::new().layer(caller).call(request).await;
@@ -187,6 +191,7 @@ struct Visit {
     id: HeaderValue,
     origin: Option<HeaderValue>,
     is_head: bool,
+    has_body: bool,
 }
 
 impl Visit {
@@ -196,6 +201,7 @@ impl Visit {
         Box::pin(async move {
             let mut response = answer.await;
             self.settings.visitors.mark(self.origin, &mut response);
+            answers::ask_who(&mut response, self.has_body);
             response.headers_mut().insert(REQUEST_ID, self.id);
             Ok(if self.is_head { answers::without_body(response) } else { response })
         })

@@ -77,7 +77,10 @@ async fn called(
     found: &[String],
     mut arrival: Arrival,
 ) -> Result<Response<Body>, Status> {
-    let body = arrival.body(JSON_BYTES_MAX).await?;
+    let path = rpc.path.path();
+    let Some(body) = caller.body(path, &mut arrival, JSON_BYTES_MAX).await? else {
+        return Err(caller.refusal(&rpc.path, arrival.take_head()).await);
+    };
     let is_json = match content(&arrival.head.headers) {
         Content::Json => true,
         Content::Unsaid => body.is_empty(),

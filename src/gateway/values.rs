@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, ETAG, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -21,6 +20,8 @@ use crate::wire::v1::{
     Condition, DeleteRequest, DeleteResponse, Entry, EntryView, Expiration, GetRequest,
     GetResponse, SetRequest, SetResponse,
 };
+
+const SET: &str = "/pykv.v1.KeyValueService/Set";
 
 /// What is left of a time to live, in seconds.
 const TTL: HeaderName = HeaderName::from_static("pykv-ttl");
@@ -239,12 +240,13 @@ async fn put(
     asked: Asked,
     mut arrival: Arrival,
 ) -> Result<Response<Body>, Status> {
-    let value: Bytes = arrival.body(REQUEST_BYTES_MAX).await?;
+    let Some(value) = caller.body(SET, &mut arrival, REQUEST_BYTES_MAX).await? else {
+        return Err(caller.refusal(&Uri::from_static(SET), arrival.take_head()).await);
+    };
     let Asked { namespace, key, expiration, condition } = asked;
     let return_previous = true;
     let request = SetRequest { namespace, key, value, expiration, condition, return_previous };
-    let path = "/pykv.v1.KeyValueService/Set";
-    let answer: SetResponse = caller.typed(path, &request, arrival.take_head()).await?;
+    let answer: SetResponse = caller.typed(SET, &request, arrival.take_head()).await?;
     let SetResponse { applied, entry, previous } = answer;
     if !applied {
         let version = entry.map(|entry| entry.version);

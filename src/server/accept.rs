@@ -10,7 +10,10 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::door::Listening;
 use super::limits::Limits;
+use super::line::Side;
+use super::tls::Tls;
 use crate::telemetry::{descriptors_max, metrics};
 
 /// Pause after a failed accept. When descriptors have run out, trying again at once spins.
@@ -25,6 +28,8 @@ pub(super) const WAITING_MAX: usize = 128;
 /// A connection on its way to a worker.
 pub(super) struct Arrival {
     pub(super) socket: std::net::TcpStream,
+    pub(super) side: Side,
+    pub(super) tls: Option<Tls>,
     pub(super) place: Place,
 }
 
@@ -98,10 +103,13 @@ impl Drop for Place {
 
 /// Accepts until the task is dropped.
 pub(super) async fn accept(
-    listener: TcpListener,
+    Listening { listener, side, tls }: Listening,
     workers: Vec<mpsc::Sender<Arrival>>,
     places: Arc<Places>,
 ) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return tracing::error!("a listener cannot be waited for");
+    };
     let mut next = 0;
     loop {
         let (socket, peer) = match listener.accept().await {
@@ -113,7 +121,10 @@ pub(super) async fn accept(
             }
         };
         match arrive(socket, peer, &places) {
-            Ok(Some(arrival)) => deal(arrival, &workers, &mut next),
+            Ok(Some((socket, place))) => {
+                let arrival = Arrival { socket, side, tls: tls.clone(), place };
+                deal(arrival, &workers, &mut next);
+            }
             Ok(None) => metrics::connection_refused(),
             Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
         }
@@ -124,11 +135,11 @@ fn arrive(
     socket: TcpStream,
     peer: SocketAddr,
     places: &Arc<Places>,
-) -> io::Result<Option<Arrival>> {
+) -> io::Result<Option<(std::net::TcpStream, Place)>> {
     let Some(place) = places.take(peer.ip()) else { return Ok(None) };
     // Without this a reply of several segments waits for a delayed acknowledgement, 40 ms.
     socket.set_nodelay(true)?;
-    Ok(Some(Arrival { socket: socket.into_std()?, place }))
+    Ok(Some((socket.into_std()?, place)))
 }
 
 /// Gives the connection to the next worker that has room for it; closes it if none has.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use tonic::body::Body;
@@ -62,6 +62,25 @@ pub(super) fn plain_error(status: StatusCode, name: &str, message: &str) -> Resp
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let seconds = HeaderValue::from(RETRY_DELAY.as_secs());
         response.headers_mut().insert(RETRY_AFTER, seconds);
+    }
+    response
+}
+
+/// A refusal of the gatekeeper for callers that do not speak gRPC.
+pub(super) fn turned_away(status: &Status) -> Response<Body> {
+    let known = [
+        (Code::Unauthenticated, StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+        (Code::PermissionDenied, StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+    ];
+    let found = known.into_iter().find(|(code, ..)| *code == status.code());
+    // What is served elsewhere is not here.
+    let (code, name) =
+        found.map_or((StatusCode::NOT_FOUND, "NOT_FOUND"), |(_, code, name)| (code, name));
+    // Not the text of the status: it may repeat what a caller has sent.
+    let mut response = plain_error(code, name, "this is not for this caller");
+    if code == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer realm=\"pykv\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
     }
     response
 }

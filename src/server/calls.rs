@@ -1,19 +1,20 @@
 //! What surrounds every gRPC call: its count, its deadline, and what happens when the service fails.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ahash::AHashMap;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 
 use super::answers;
+use super::gatekeeper::{Gatekeeper, Turned};
 use super::guard::{Answering, refuse};
+use super::line::Line;
 use super::readiness::{Phase, Readiness};
 use super::reply::{Call, Reply};
 use crate::telemetry::{self, Kind, Method};
@@ -46,48 +47,57 @@ pub struct Calls<S> {
     rules: Rules,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Rules {
     /// Every method known when this was made, by path.
     methods: Arc<AHashMap<String, &'static Method>>,
     /// Where calls of paths that are not known are counted, all together.
     unknown: &'static Method,
     readiness: Readiness,
+    gate: Arc<dyn Gatekeeper>,
     unary_max: Duration,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules").field("unary_max", &self.unary_max).finish_non_exhaustive()
+    }
 }
 
 impl<S> Calls<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    /// Surrounds `inner`. Methods must be known to `telemetry` by now; `unary_max` is the longest
-    /// time for a unary call.
-    pub fn new(inner: S, readiness: Readiness, unary_max: Duration) -> Self {
+    /// Surrounds `inner`. Methods must be known to `telemetry` by now; `gate` is asked before each
+    /// call, and `unary_max` is the longest time for a unary one.
+    pub fn new(
+        inner: S,
+        readiness: Readiness,
+        gate: Arc<dyn Gatekeeper>,
+        unary_max: Duration,
+    ) -> Self {
         let methods = Arc::new(telemetry::methods().into_iter().collect());
         let unknown = telemetry::method("unknown", "unknown");
-        Self { inner, rules: Rules { methods, unknown, readiness, unary_max } }
+        Self { inner, rules: Rules { methods, unknown, readiness, gate, unary_max } }
     }
 
-    /// Answers a call that did not come over gRPC but was made one. It is from whom the
-    /// [`TcpConnectInfo`] among the extensions says. The service must be ready at any time, as those
+    /// Answers a call that did not come over gRPC but was made one. It came by the [`Line`] among the
+    /// extensions. The service must be ready at any time, as those
     /// of tonic are.
     pub fn call(
         &self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + use<S> {
-        let peer = request.extensions().get::<TcpConnectInfo>().and_then(|info| info.remote_addr);
-        self.answer(request, peer)
+        let line = request.extensions().get::<Arc<Line>>().cloned();
+        self.answer(request, &line.unwrap_or_else(Line::unknown))
     }
 
-    /// Answers one call from `peer`.
-    pub(super) fn answer(
-        &self,
-        request: Request<Body>,
-        peer: Option<SocketAddr>,
-    ) -> Answering<S::Future> {
-        let call = match self.rules.begin(&request, peer) {
+    /// Answers one call that came by `line`.
+    pub(super) fn answer(&self, mut request: Request<Body>, line: &Line) -> Answering<S::Future> {
+        let call = match self.rules.begin(&mut request, line) {
             Ok(call) => call,
-            Err(refused) => return Answering::there(*refused),
+            Err((refused, Duration::ZERO)) => return Answering::there(*refused),
+            Err((refused, delay)) => return Answering::later(*refused, delay),
         };
         let mut inner = self.inner.clone();
         Answering::working(Some(call), move || inner.call(request))
@@ -96,13 +106,10 @@ where
 
 impl Rules {
     /// Begins to count a call, or refuses it.
-    fn begin(
-        &self,
-        request: &Request<Body>,
-        peer: Option<SocketAddr>,
-    ) -> Result<Call, Box<Response<Reply>>> {
+    fn begin(&self, request: &mut Request<Body>, line: &Line) -> Result<Call, Refused> {
         let known = self.methods.get(request.uri().path()).copied();
-        let mut call = Call::begin(known.unwrap_or(self.unknown), self.readiness.clone(), peer);
+        let mut call =
+            Call::begin(known.unwrap_or(self.unknown), self.readiness.clone(), line.peer);
         // An unknown path is answered at once, or streams; either way no limit is ours to set.
         let cap = known.filter(|method| method.kind() == Kind::Unary).map(|_| self.unary_max);
         let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));
@@ -110,13 +117,29 @@ impl Rules {
         call.deadline = limit.and_then(|limit| call.started.checked_add(limit));
 
         if limit == Some(Duration::ZERO) {
-            return Err(Box::new(refuse(Some(call), &answers::deadline_exceeded())));
+            return Err(at_once(call, &answers::deadline_exceeded()));
         }
         if self.readiness.phase() >= Phase::Draining {
-            return Err(Box::new(refuse(Some(call), &answers::shutting_down())));
+            return Err(at_once(call, &answers::shutting_down()));
         }
-        Ok(call)
+        match self.gate.admit(request, line) {
+            Ok(lease) => {
+                call.lease = lease;
+                Ok(call)
+            }
+            Err(Turned { status, delay }) => {
+                let (refused, _) = at_once(call, &status);
+                Err((refused, delay))
+            }
+        }
     }
+}
+
+/// The answer to a call that is refused, and how long it waits.
+type Refused = (Box<Response<Reply>>, Duration);
+
+fn at_once(call: Call, status: &Status) -> Refused {
+    (Box::new(refuse(Some(call), status)), Duration::ZERO)
 }
 
 /// Whether a request is native gRPC. gRPC-Web says `application/grpc-web`.

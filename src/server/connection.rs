@@ -1,14 +1,13 @@
 //! One connection, from its first byte to its last.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,17 +16,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 
+use super::answers;
 use super::calls::{Calls, Handler, is_grpc};
 use super::cork::{Cork, Progress};
+use super::gatekeeper::Gatekeeper;
 use super::guard::{Answering, Either};
 use super::lane::Lane;
 use super::limits::Limits;
+use super::line::{Line, Side};
 use super::readiness::{Phase, Readiness};
 use super::received::Received;
 use super::reply::Reply;
 use super::routes;
+use super::tls::{Socket, Tls};
 use super::turns::{Begun, Reading, Talk, Turns};
 use crate::telemetry;
 
@@ -48,6 +50,7 @@ pub(super) struct Host<S, W> {
     pub(super) web: W,
     pub(super) limits: Arc<Limits>,
     pub(super) readiness: Readiness,
+    pub(super) gate: Arc<dyn Gatekeeper>,
     pub(super) metrics: Option<telemetry::Handle>,
     pub(super) lane: Lane,
 }
@@ -76,16 +79,26 @@ fn builder(limits: &Limits, executor: Begun) -> Builder<Begun> {
 
 impl<S: Handler, W: Handler> Host<S, W> {
     /// Serves `socket` until either side ends it.
-    pub(super) async fn serve(self, socket: TcpStream) {
+    pub(super) async fn serve(self, socket: TcpStream, side: Side, tls: Option<Tls>) {
         let peer = socket.peer_addr().ok();
+        let (socket, names) = match &tls {
+            None => (Socket::Plain(socket), None),
+            Some(tls) => match tls.agree(socket, self.limits.preface_timeout).await {
+                Ok(agreed) => agreed,
+                Err(error) => return tracing::debug!(?peer, %error, "no encryption agreed on"),
+            },
+        };
+        let (is_encrypted, is_certified) = (tls.is_some(), names.is_some());
+        let names = names.unwrap_or_default();
+        let line = Arc::new(Line { peer, side, is_encrypted, is_certified, names });
         let cork = Cork::new(socket, self.limits.write_buffer_bytes_max);
-        match self.converse(peer, cork.clone()).await {
+        match self.converse(line, cork.clone()).await {
             End::Finished => linger(cork).await,
             End::Cut => {}
         }
     }
 
-    async fn converse(self, peer: Option<SocketAddr>, cork: Cork<TcpStream>) -> End {
+    async fn converse(self, line: Arc<Line>, cork: Cork<Socket>) -> End {
         let greeted = Arc::new(AtomicBool::new(false));
         let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
         let mut turns = Turns::new(self.lane.clone(), limits.streams_max);
@@ -94,7 +107,7 @@ impl<S: Handler, W: Handler> Host<S, W> {
             let greeted = Arc::clone(&greeted);
             move |request| {
                 greeted.store(true, Ordering::Relaxed);
-                self.answer(request, peer)
+                self.answer(request, &line)
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(cork.clone()), service));
@@ -124,24 +137,31 @@ impl<S: Handler, W: Handler> Host<S, W> {
     fn answer(
         &self,
         request: Request<Incoming>,
-        peer: Option<SocketAddr>,
+        line: &Arc<Line>,
     ) -> Either<Answering<S::Future>, Answering<W::Future>> {
         let mut request = request.map(|body| Body::new(Received(body)));
         if is_grpc(request.headers()) {
-            return Either::Left { future: self.calls.answer(request, peer) };
+            return Either::Left { future: self.calls.answer(request, line) };
         }
-        let own = routes::own(&request, &self.readiness, self.metrics.as_ref())
-            .or_else(|| routes::turned_away(&self.readiness));
+        let own = self.own(&request, line).or_else(|| routes::turned_away(&self.readiness));
         let future = match own {
             Some(response) => Answering::there(response.map(Reply::plain)),
             None => {
-                let (local_addr, remote_addr) = (None, peer);
-                request.extensions_mut().insert(TcpConnectInfo { local_addr, remote_addr });
+                request.extensions_mut().insert(Arc::clone(line));
                 let mut web = self.web.clone();
                 Answering::working(None, move || web.call(request))
             }
         };
         Either::Right { future }
+    }
+
+    /// The answer to a request for a route of the server's own; none if it is not one.
+    fn own(&self, request: &Request<Body>, line: &Line) -> Option<Response<Body>> {
+        let route = routes::Own::of(request)?;
+        match self.gate.admits(request.uri().path(), request.headers(), line) {
+            Ok(()) => route.answer(&self.readiness, self.metrics.as_ref()),
+            Err(status) => Some(answers::turned_away(&status)),
+        }
     }
 }
 
@@ -155,7 +175,7 @@ enum End {
 
 /// Waits until the peer has closed its side. A socket that is closed while its peer still sends, be it
 /// only that it has read something, takes back what the peer has not read: the end of its streams.
-async fn linger(mut cork: Cork<TcpStream>) {
+async fn linger(mut cork: Cork<Socket>) {
     cork.begin_turn();
     cork.set_reading(Reading::GoesOn);
     let farewell = async {
@@ -172,7 +192,7 @@ async fn linger(mut cork: Cork<TcpStream>) {
 
 /// Writes a connection's bytes out and closes it when its peer is silent for too long.
 struct Watch<'a> {
-    cork: Cork<TcpStream>,
+    cork: Cork<Socket>,
     limits: &'a Limits,
     /// Set by the first request.
     greeted: Arc<AtomicBool>,
@@ -183,7 +203,7 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(cork: Cork<TcpStream>, greeted: Arc<AtomicBool>, limits: &'a Limits) -> Self {
+    fn new(cork: Cork<Socket>, greeted: Arc<AtomicBool>, limits: &'a Limits) -> Self {
         let greeting = Some(Box::pin(sleep(limits.preface_timeout)));
         Self { cork, limits, greeted, greeting, stall: None }
     }

@@ -119,6 +119,8 @@ impl<T: AsyncWrite + Unpin> State<T> {
             self.written += count;
             self.sent += u64::try_from(count).unwrap_or(u64::MAX);
         }
+        // What the socket has encrypted and not sent; without encryption nothing.
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
         self.written = 0;
         self.buffer.clear();
         if self.buffer.capacity() > KEPT_BYTES_MAX {

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -33,6 +34,8 @@ pin_project! {
         /// It did not need the service.
         There {
             response: Option<Response<Reply>>,
+            // What it waits for.
+            delay: Option<Pin<Box<Sleep>>>,
         },
     }
 }
@@ -66,7 +69,13 @@ impl<L: Future, R: Future<Output = L::Output>> Future for Either<L, R> {
 impl<F> Answering<F> {
     /// An answer that is there already.
     pub(super) fn there(response: Response<Reply>) -> Self {
-        Answering::There { response: Some(response) }
+        Answering::There { response: Some(response), delay: None }
+    }
+
+    /// An answer that is there already, but is given after `delay` only.
+    pub(super) fn later(response: Response<Reply>, delay: Duration) -> Self {
+        let delay = Some(Box::pin(tokio::time::sleep(delay)));
+        Answering::There { response: Some(response), delay }
     }
 
     /// The answer that `begin` begins, as part of `call`.
@@ -87,7 +96,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (answer, call, timer) = match self.project() {
             Step::Working { answer, call, timer } => (answer, call, timer),
-            Step::There { response } => {
+            Step::There { response, delay } => {
+                if let Some(delay) = delay {
+                    ready!(delay.as_mut().poll(cx));
+                }
                 return Poll::Ready(Ok(response.take().expect("an answer is asked for once")));
             }
         };

@@ -5,7 +5,7 @@
 //! deals sockets to them in turn. A worker serves a connection with hyper over a [`cork`], which
 //! turns many small writes into one; the connections of a worker share its thread in [`turns`]. Around
 //! the services lie the [`routes`] the server answers itself and the [`calls`] that count, limit in
-//! time and survive what the services do. What is no gRPC call goes to the one who was given to
+//! time and survive what the services do; before each of them a [`Gatekeeper`] is asked. What is no gRPC call goes to the one who was given to
 //! [`run()`] for that; he may make calls of it.
 //!
 //! # Why
@@ -26,15 +26,18 @@ mod calls;
 mod connection;
 mod cork;
 mod door;
+mod gatekeeper;
 mod guard;
 pub mod health;
 mod lane;
 mod limits;
+mod line;
 mod readiness;
 mod received;
 mod reply;
 mod routes;
 mod run;
+mod tls;
 mod turns;
 mod worker;
 
@@ -42,8 +45,11 @@ mod worker;
 mod tests;
 
 pub use calls::{Calls, Handler};
-pub use door::{BindError, bind};
+pub use door::{BindError, Listening, bind};
+pub use gatekeeper::{Gatekeeper, Lease, Turned};
 pub use limits::Limits;
+pub use line::{Line, Side};
 pub use readiness::Readiness;
 pub use reply::Reply;
 pub use run::{RunError, Server, run, signals};
+pub use tls::{PROTOCOLS, Tls};

@@ -1,6 +1,6 @@
 //! The body of an answer on its way out: watched for its status, its deadline and the server's end.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -10,10 +10,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use tokio::time::sleep_until;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::answers;
+use super::gatekeeper::Lease;
 use super::readiness::{Phase, Readiness};
 use crate::telemetry::{self, Failure, Kind, Method, Notes};
 
@@ -31,6 +33,8 @@ pub(super) struct Call {
     pub(super) method: &'static Method,
     pub(super) started: Instant,
     pub(super) deadline: Option<Instant>,
+    /// How long a stream may go on, besides.
+    pub(super) lease: Option<Box<dyn Lease>>,
     pub(super) readiness: Readiness,
     /// What ends a stream from outside. Made when the stream first waits: most answers never do.
     pub(super) ending: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
@@ -41,36 +45,43 @@ pub(super) struct Call {
 impl Call {
     /// Why a stream has to end now, although it has more to say. One that waits learns it from
     /// [`Call::ending`]; one that is never without a frame would not.
-    fn overdue(&self) -> Option<Status> {
+    fn overdue(&mut self) -> Option<Status> {
         if self.method.kind() == Kind::Unary {
             return None;
         }
         if self.readiness.phase() >= Phase::EndingStreams {
             return Some(answers::shutting_down());
         }
-        let deadline = self.deadline.filter(|deadline| *deadline <= Instant::now());
-        deadline.map(|_| answers::deadline_exceeded())
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Some(answers::deadline_exceeded());
+        }
+        self.lease.as_mut().and_then(|lease| lease.ended())
     }
 
     /// What ends the call from outside.
     pub(super) fn ending(&mut self) -> Pin<&mut (dyn Future<Output = Status> + Send)> {
-        let (deadline, readiness) = (self.deadline, &self.readiness);
+        let (deadline, lease, readiness) = (self.deadline, &self.lease, &self.readiness);
         self.ending
             .get_or_insert_with(|| {
                 let readiness = readiness.clone();
+                let leased = lease.as_ref().map(|lease| lease.ending());
                 Box::pin(async move {
-                    let ended = readiness.reached(Phase::EndingStreams);
-                    match deadline {
-                        None => {
-                            ended.await;
-                            answers::shutting_down()
+                    let late = async {
+                        match deadline {
+                            Some(deadline) => sleep_until(deadline.into()).await,
+                            None => pending().await,
                         }
-                        Some(deadline) => {
-                            match tokio::time::timeout_at(deadline.into(), ended).await {
-                                Ok(()) => answers::shutting_down(),
-                                Err(_) => answers::deadline_exceeded(),
-                            }
+                    };
+                    let taken_back = async {
+                        match leased {
+                            Some(leased) => leased.await,
+                            None => pending().await,
                         }
+                    };
+                    tokio::select! {
+                        () = readiness.reached(Phase::EndingStreams) => answers::shutting_down(),
+                        () = late => answers::deadline_exceeded(),
+                        status = taken_back => status,
                     }
                 })
             })
@@ -95,7 +106,16 @@ impl Call {
     ) -> Self {
         method.started();
         let (started, notes) = (Instant::now(), Notes::begin(peer));
-        Self { method, started, deadline: None, readiness, ending: None, code: CANCELLED, notes }
+        Self {
+            method,
+            started,
+            deadline: None,
+            lease: None,
+            readiness,
+            ending: None,
+            code: CANCELLED,
+            notes,
+        }
     }
 
     /// Notes the status found in `headers`, if there is one.

@@ -11,22 +11,41 @@ use crate::telemetry;
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
-/// Answers a request for a route of the server's own; none if it is not one.
-pub(super) fn own(
-    request: &Request<Body>,
-    readiness: &Readiness,
-    metrics: Option<&telemetry::Handle>,
-) -> Option<Response<Body>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return None;
-    }
-    match request.uri().path() {
-        "/metrics" => {
-            metrics.map(|handle| answers::text(StatusCode::OK, METRICS_TYPE, handle.render()))
+/// A route of the server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    Metrics,
+    Live,
+    Ready,
+}
+
+impl Own {
+    /// The route that a request is for; none if it is not one of these.
+    pub(super) fn of(request: &Request<Body>) -> Option<Own> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return None;
         }
-        "/livez" => Some(probe(readiness.is_alive(), "alive\n", "stuck\n")),
-        "/readyz" => Some(probe(readiness.is_ready(), "ready\n", "not ready\n")),
-        _ => None,
+        match request.uri().path() {
+            "/metrics" => Some(Own::Metrics),
+            "/livez" => Some(Own::Live),
+            "/readyz" => Some(Own::Ready),
+            _ => None,
+        }
+    }
+
+    /// What it answers; none where there are no metrics.
+    pub(super) fn answer(
+        self,
+        readiness: &Readiness,
+        metrics: Option<&telemetry::Handle>,
+    ) -> Option<Response<Body>> {
+        match self {
+            Own::Metrics => {
+                metrics.map(|handle| answers::text(StatusCode::OK, METRICS_TYPE, handle.render()))
+            }
+            Own::Live => Some(probe(readiness.is_alive(), "alive\n", "stuck\n")),
+            Own::Ready => Some(probe(readiness.is_ready(), "ready\n", "not ready\n")),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,6 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use super::accept::{Arrival, Places, WAITING_MAX, accept};
 use super::calls::{Calls, Handler};
 use super::connection::Host;
+use super::door::Listening;
+use super::gatekeeper::Gatekeeper;
 use super::lane::Lane;
 use super::limits::Limits;
 use super::readiness::{Phase, Readiness};
@@ -29,18 +30,25 @@ const LEAVING_MAX: Duration = Duration::from_secs(24);
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A server that is about to run.
-#[derive(Debug)]
 pub struct Server {
-    /// From [`super::bind`].
-    pub listeners: Vec<TcpListener>,
+    /// At least one.
+    pub listeners: Vec<Listening>,
     /// Threads that serve; at least one.
     pub workers: usize,
     /// What is allowed.
     pub limits: Limits,
     /// Shared with whoever decides about traffic.
     pub readiness: Readiness,
+    /// Who is asked before each call.
+    pub gate: Arc<dyn Gatekeeper>,
     /// What `/metrics` shows; without it the services answer that path.
     pub metrics: Option<telemetry::Handle>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
 }
 
 /// Why the server did not run, or did not end well.
@@ -81,10 +89,11 @@ pub fn run<S: Handler, W: Handler>(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
     telemetry::register(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
-    let Server { listeners, workers, limits, readiness, metrics } = server;
+    let Server { listeners, workers, limits, readiness, gate, metrics } = server;
     let limits = Arc::new(limits);
+    let keeper = Arc::clone(&gate);
     let make = Arc::new(move |index, readiness: Readiness, unary_max| {
-        let calls = Calls::new(make(index), readiness, unary_max);
+        let calls = Calls::new(make(index), readiness, Arc::clone(&keeper), unary_max);
         (web(calls.clone()), calls)
     });
 
@@ -98,6 +107,7 @@ pub fn run<S: Handler, W: Handler>(
                 index,
                 limits: Arc::clone(&limits),
                 readiness: readiness.clone(),
+                gate: Arc::clone(&gate),
                 metrics: metrics.clone(),
             };
             threads.push(plan.spawn(Arc::clone(&make), arrivals)?);
@@ -127,6 +137,7 @@ struct Plan {
     index: usize,
     limits: Arc<Limits>,
     readiness: Readiness,
+    gate: Arc<dyn Gatekeeper>,
     metrics: Option<telemetry::Handle>,
 }
 
@@ -154,6 +165,7 @@ impl Plan {
                         lane: Lane::default(),
                         limits: self.limits,
                         readiness: self.readiness,
+                        gate: self.gate,
                         metrics: self.metrics,
                     };
                     work(host, arrivals, pulse).await;
@@ -178,7 +190,7 @@ impl Drop for StopOnPanic {
 
 /// The thread that accepts, and decides when everything ends.
 struct Control {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listening>,
     limits: Arc<Limits>,
     readiness: Readiness,
     metrics: Option<telemetry::Handle>,
@@ -214,9 +226,7 @@ impl Control {
         let places = Arc::new(Places::new(Arc::clone(&self.limits)));
         let mut acceptors = JoinSet::new();
         for listener in self.listeners {
-            let listen = start("a listener");
-            listener.set_nonblocking(true).map_err(start("a listener"))?;
-            let listener = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
+            listener.listener.set_nonblocking(true).map_err(start("a listener"))?;
             acceptors.spawn(accept(listener, workers.clone(), Arc::clone(&places)));
         }
         if let Some(metrics) = self.metrics {

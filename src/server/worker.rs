@@ -41,12 +41,12 @@ fn admit<S: Handler, W: Handler>(
     host: &Host<S, W>,
     arrival: Arrival,
 ) {
-    let Arrival { socket, place } = arrival;
+    let Arrival { socket, side, tls, place } = arrival;
     match TcpStream::from_std(socket) {
         Ok(socket) => {
             let host = host.clone();
             connections.spawn(async move {
-                host.serve(socket).await;
+                host.serve(socket, side, tls).await;
                 drop(place);
             });
         }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::{Gate, admitted, admitted_with};
 use super::config::{self, Change, ConfigSource, Configured};
 use super::snapshots::{Exported, Snapshots};
-use super::subjects::noted;
 use super::validate::LoggedListing;
 use super::{
     BATCH_ITEMS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, logged, performance, status,
@@ -43,6 +43,7 @@ pub struct ServerFacts {
 pub struct Admin<S> {
     store: S,
     facts: ServerFacts,
+    gate: Gate,
     snapshots: Snapshots,
     /// Held while the configuration is read, changed and kept: changes come one by one.
     changing: Arc<Mutex<()>>,
@@ -61,9 +62,9 @@ impl std::fmt::Debug for ServerFacts {
 }
 
 impl<S: Store> Admin<S> {
-    /// The service over `store`.
-    pub fn new(store: S, facts: ServerFacts) -> Self {
-        Admin { store, facts, snapshots: Snapshots::new(), changing: Arc::default() }
+    /// The service over `store`, behind `gate`.
+    pub fn new(store: S, facts: ServerFacts, gate: Gate) -> Self {
+        Admin { store, facts, gate, snapshots: Snapshots::new(), changing: Arc::default() }
     }
 
     /// The service with its limits, ready to be routed to.
@@ -119,7 +120,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::GetServerInfoRequest>,
     ) -> Answer<wire::GetServerInfoResponse> {
-        let wire::GetServerInfoRequest {} = noted(request);
+        let wire::GetServerInfoRequest {} = admitted(&self.gate, request)?;
         let capabilities = self.store.capabilities();
         let info = wire::ServerInfo {
             version: self.facts.version.to_owned(),
@@ -135,7 +136,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::GetStatsRequest>,
     ) -> Answer<wire::GetStatsResponse> {
-        let request = noted(request);
+        let request = admitted(&self.gate, request)?;
         let stats = self.store.stats().await.map_err(|error| failed(&error))?;
         let totals = sum(&stats.namespaces);
         let namespace_count = convert::int64(stats.namespaces.len() as u64);
@@ -163,7 +164,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::GetPerformanceRequest>,
     ) -> Answer<wire::GetPerformanceResponse> {
-        let window = validate::window(noted(request).window);
+        let window = validate::window(admitted(&self.gate, request)?.window);
         Ok(Response::new(performance::response(telemetry::performance(window))))
     }
 
@@ -172,7 +173,7 @@ impl<S: Store> AdminService for Admin<S> {
         request: Request<wire::ListLoggedOperationsRequest>,
     ) -> Answer<wire::ListLoggedOperationsResponse> {
         let LoggedListing { log, namespace, operations_max } =
-            validate::logged_operations(noted(request))?;
+            validate::logged_operations(admitted(&self.gate, request)?)?;
         let namespace = namespace.as_ref().map(NamespaceName::as_str);
         let found = telemetry::logged_operations(log, namespace, operations_max);
         Ok(Response::new(logged::response(&found)))
@@ -182,7 +183,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::CompactRequest>,
     ) -> Answer<wire::CompactResponse> {
-        let compacted = self.store.compact(noted(request).wait).await;
+        let compacted = self.store.compact(admitted(&self.gate, request)?.wait).await;
         let compacted = compacted.map_err(|error| failed(&error))?;
         Ok(Response::new(convert::compacted(compacted)))
     }
@@ -191,7 +192,7 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::GetConfigRequest>,
     ) -> Answer<wire::GetConfigResponse> {
-        let wire::GetConfigRequest {} = noted(request);
+        let wire::GetConfigRequest {} = admitted(&self.gate, request)?;
         let config = Some(config::message(&self.in_force()));
         Ok(Response::new(wire::GetConfigResponse { config }))
     }
@@ -200,7 +201,8 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::UpdateConfigRequest>,
     ) -> Answer<wire::UpdateConfigResponse> {
-        let wire::UpdateConfigRequest { config, update_mask, persist } = noted(request);
+        let wire::UpdateConfigRequest { config, update_mask, persist } =
+            admitted(&self.gate, request)?;
         let change = Change::parse(config, update_mask, &*self.facts.config)?;
         let changed = self.change(change, persist).await?;
         let config = Some(config::message(&changed));
@@ -213,14 +215,16 @@ impl<S: Store> AdminService for Admin<S> {
         &self,
         request: Request<wire::ExportSnapshotRequest>,
     ) -> Answer<Self::ExportSnapshotStream> {
-        self.snapshots.export(&self.store, noted(request)).await
+        let (request, pass) = admitted_with(&self.gate, request)?;
+        self.snapshots.export(&self.store, request, &pass).await
     }
 
     async fn restore_snapshot(
         &self,
         request: Request<Streaming<wire::RestoreSnapshotRequest>>,
     ) -> Answer<wire::RestoreSnapshotResponse> {
-        self.snapshots.restore(&self.store, request.into_inner()).await
+        let pass = self.gate.pass(request.extensions())?;
+        self.snapshots.restore(&self.store, request.into_inner(), &pass).await
     }
 }
 

@@ -7,10 +7,10 @@ use prost::Message;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::{Gate, admitted};
 use super::opening::counted;
 use super::pipeline::Pipelines;
 use super::places::{Place, Places, StreamLimits};
-use super::subjects::noted;
 use super::validate::{self, Count};
 use super::{
     Now, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, convert, pages, pipeline, scanning, status,
@@ -37,6 +37,7 @@ pub struct KeyValue<S> {
     store: S,
     now: Now,
     default: NamespaceName,
+    gate: Gate,
     watches: Places,
     pipelines: Places,
 }
@@ -48,11 +49,11 @@ impl<S> std::fmt::Debug for KeyValue<S> {
 }
 
 impl<S: Store> KeyValue<S> {
-    /// The service over `store`; `now` is the store's clock.
-    pub fn new(store: S, now: Now, limits: StreamLimits) -> Self {
+    /// The service over `store`, behind `gate`; `now` is the store's clock.
+    pub fn new(store: S, now: Now, gate: Gate, limits: StreamLimits) -> Self {
         let watches = Places::new(limits.watches_max);
         let pipelines = Places::new(limits.pipelines_max);
-        KeyValue { store, now, default: NamespaceName::default(), watches, pipelines }
+        KeyValue { store, now, default: NamespaceName::default(), gate, watches, pipelines }
     }
 
     /// The service with its limits, ready to be routed to.
@@ -108,7 +109,7 @@ impl<S: Store> KeyValue<S> {
 #[tonic::async_trait]
 impl<S: Store> KeyValueService for KeyValue<S> {
     async fn get(&self, request: Request<wire::GetRequest>) -> Answer<wire::GetResponse> {
-        let (namespace, key, view) = validate::get(noted(request), &self.default)?;
+        let (namespace, key, view) = validate::get(admitted(&self.gate, request)?, &self.default)?;
         let found = self.store.get(&namespace, &key, view).await;
         let found = found.map_err(|error| failed(&error, &namespace))?;
         let entry = found.map(|entry| convert::entry(key, entry, view, || self.now()));
@@ -116,14 +117,14 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     }
 
     async fn set(&self, request: Request<wire::SetRequest>) -> Answer<wire::SetResponse> {
-        let (namespace, command) = validate::set(noted(request), &self.default)?;
+        let (namespace, command) = validate::set(admitted(&self.gate, request)?, &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Set(response) = answer else { return Err(wrong_answer()) };
         Ok(Response::new(response))
     }
 
     async fn delete(&self, request: Request<wire::DeleteRequest>) -> Answer<wire::DeleteResponse> {
-        let (namespace, command) = validate::delete(noted(request), &self.default)?;
+        let (namespace, command) = validate::delete(admitted(&self.gate, request)?, &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Delete(response) = answer else {
             return Err(wrong_answer());
@@ -132,7 +133,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
     }
 
     async fn touch(&self, request: Request<wire::TouchRequest>) -> Answer<wire::TouchResponse> {
-        let (namespace, command) = validate::touch(noted(request), &self.default)?;
+        let (namespace, command) = validate::touch(admitted(&self.gate, request)?, &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Touch(response) = answer else {
             return Err(wrong_answer());
@@ -144,7 +145,8 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::IncrementRequest>,
     ) -> Answer<wire::IncrementResponse> {
-        let (namespace, command) = validate::increment(noted(request), &self.default)?;
+        let (namespace, command) =
+            validate::increment(admitted(&self.gate, request)?, &self.default)?;
         let answer = self.write_one(&namespace, command).await?;
         let wire::write_result::Result::Increment(response) = answer else {
             return Err(wrong_answer());
@@ -156,7 +158,8 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::BatchGetRequest>,
     ) -> Answer<wire::BatchGetResponse> {
-        let (namespace, keys, view) = validate::batch_get(noted(request), &self.default)?;
+        let (namespace, keys, view) =
+            validate::batch_get(admitted(&self.gate, request)?, &self.default)?;
         let found = self.store.get_many(&namespace, &keys, view).await;
         let found = found.map_err(|error| failed(&error, &namespace))?;
         let response = convert::found(&keys, &found, view, || self.now());
@@ -170,7 +173,8 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::BatchWriteRequest>,
     ) -> Answer<wire::BatchWriteResponse> {
-        let (namespace, batch) = validate::batch_write(noted(request), &self.default)?;
+        let (namespace, batch) =
+            validate::batch_write(admitted(&self.gate, request)?, &self.default)?;
         let atomic = batch.atomic;
         let returns_values = batch.commands.iter().any(Command::returns_value);
         let written = self.store.write(&namespace, batch).await;
@@ -190,7 +194,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::ListEntriesRequest>,
     ) -> Answer<wire::ListEntriesResponse> {
-        let listing = validate::list_entries(noted(request), &self.default)?;
+        let listing = validate::list_entries(admitted(&self.gate, request)?, &self.default)?;
         let validate::Listing { namespace, prefix, start_after, entries_max, view, count } =
             listing;
         let total_size = match count {
@@ -223,7 +227,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         &self,
         request: Request<wire::DeletePrefixRequest>,
     ) -> Answer<wire::DeletePrefixResponse> {
-        let request = noted(request);
+        let request = admitted(&self.gate, request)?;
         let validate_only = request.validate_only;
         let (namespace, prefix) = validate::delete_prefix(request, &self.default)?;
         let deleted = if validate_only {
@@ -243,7 +247,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         request: Request<wire::ScanEntriesRequest>,
     ) -> Answer<Self::ScanEntriesStream> {
         let begun = telemetry::message_begins();
-        let scanning = validate::scan_entries(noted(request), &self.default);
+        let scanning = validate::scan_entries(admitted(&self.gate, request)?, &self.default);
         let scanning = counted(scanning::METHOD, begun, scanning)?;
         let messages = scanning::scan(self.store.clone(), Arc::clone(&self.now), scanning);
         Ok(Response::new(Box::pin(messages)))
@@ -253,7 +257,7 @@ impl<S: Store> KeyValueService for KeyValue<S> {
 
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
         let begun = telemetry::message_begins();
-        let opened = self.open_watch(noted(request)).await;
+        let opened = self.open_watch(admitted(&self.gate, request)?).await;
         let (watching, watch, place) = counted(watching::METHOD, begun, opened)?;
         let messages = watching::messages(watching, watch, Arc::clone(&self.now), place);
         Ok(Response::new(Box::pin(messages)))
@@ -266,10 +270,11 @@ impl<S: Store> KeyValueService for KeyValue<S> {
         request: Request<Streaming<wire::PipelineRequest>>,
     ) -> Answer<Self::PipelineStream> {
         let begun = telemetry::message_begins();
+        let pass = self.gate.pass(request.extensions())?;
         let place = counted(pipeline::METHOD, begun, self.pipelines.take())?;
         let (store, now, default) =
             (self.store.clone(), Arc::clone(&self.now), self.default.clone());
-        let pipelines = Pipelines { store, now, default };
+        let pipelines = Pipelines { store, now, default, pass };
         Ok(Response::new(Box::pin(pipelines.answer(request.into_inner(), place))))
     }
 }

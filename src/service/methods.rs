@@ -5,20 +5,43 @@
 
 use Effect::{Read, Write};
 use Role::{Admin, Owner, Reader, Writer};
-use Scope::{Namespace, Namespaces, Server};
+use Scope::{Messages, Namespace, Namespaces, Server};
 use Shape::{BothStreams, ClientStream, ServerStream, Unary};
 
 /// What a caller must be allowed to do. Each role contains the ones above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Reads entries.
+    /// Reads entries, and what there is to know about a namespace.
     Reader,
     /// Writes entries.
     Writer,
-    /// Reads a namespace's description and counters, empties it, copies it out and in.
+    /// Empties a namespace, copies it out and in.
     Owner,
     /// Everything.
     Admin,
+}
+
+impl Role {
+    /// Every role with its name.
+    pub const NAMED: [(&str, Role); 4] =
+        [("reader", Reader), ("writer", Writer), ("owner", Owner), ("admin", Admin)];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reader => "reader",
+            Writer => "writer",
+            Owner => "owner",
+            Admin => "admin",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What a role is needed on.
@@ -28,6 +51,8 @@ pub enum Scope {
     Namespace,
     /// Each namespace that the request names or the answer shows: others are left out or refused.
     Namespaces,
+    /// Of a stream, the namespace that each message names, with the role of the unary method that it is.
+    Messages,
     /// The server as a whole.
     Server,
 }
@@ -111,16 +136,15 @@ pub const METHODS: [Method; 29] = [
     row("/pykv.v1.KeyValueService/ScanEntries", Reader, Namespace, Read, ServerStream),
     row("/pykv.v1.KeyValueService/DeletePrefix", Writer, Namespace, Write, Unary),
     row("/pykv.v1.KeyValueService/Watch", Reader, Namespace, Read, ServerStream),
-    // What a request on the stream needs is what its unary method needs; this is the most of it.
-    row("/pykv.v1.KeyValueService/Pipeline", Writer, Namespaces, Write, BothStreams),
+    row("/pykv.v1.KeyValueService/Pipeline", Writer, Messages, Write, BothStreams),
     row("/pykv.v1.NamespaceService/CreateNamespace", Admin, Server, Write, Unary),
-    row("/pykv.v1.NamespaceService/GetNamespace", Owner, Namespace, Read, Unary),
-    row("/pykv.v1.NamespaceService/ListNamespaces", Owner, Namespaces, Read, Unary),
+    row("/pykv.v1.NamespaceService/GetNamespace", Reader, Namespace, Read, Unary),
+    row("/pykv.v1.NamespaceService/ListNamespaces", Reader, Namespaces, Read, Unary),
     row("/pykv.v1.NamespaceService/UpdateNamespace", Admin, Server, Write, Unary),
     row("/pykv.v1.NamespaceService/DeleteNamespace", Admin, Server, Write, Unary),
     row("/pykv.v1.NamespaceService/ClearNamespace", Owner, Namespace, Write, Unary),
-    row("/pykv.v1.NamespaceService/GetNamespaceStats", Owner, Namespace, Read, Unary),
-    row("/pykv.v1.NamespaceService/ListHotKeys", Owner, Namespace, Read, Unary),
+    row("/pykv.v1.NamespaceService/GetNamespaceStats", Reader, Namespace, Read, Unary),
+    row("/pykv.v1.NamespaceService/ListHotKeys", Reader, Namespace, Read, Unary),
     row("/pykv.v1.AdminService/GetServerInfo", Admin, Server, Read, Unary),
     row("/pykv.v1.AdminService/GetStats", Admin, Server, Read, Unary),
     row("/pykv.v1.AdminService/GetPerformance", Admin, Server, Read, Unary),

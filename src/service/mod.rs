@@ -5,7 +5,7 @@
 //! answers with types of the model or with one status that lists everything wrong; calls the
 //! [`Store`](crate::store::Store); and turns the answer into a message with `convert`. What the
 //! store refuses becomes a status in `status`, and nowhere else. [`METHODS`] says of each RPC
-//! what it is and who may call it.
+//! what it is and who may call it, and [`access`] sees to that.
 //!
 //! # Why
 //! gRPC, REST, batches and pipelines go through the same few functions, so that a rule holds on
@@ -20,6 +20,7 @@
 //! Rules about entries: `engine`. Waiting, logging, clocks: `store`. Sockets, deadlines: `server`.
 //! JSON: `gateway`.
 
+pub mod access;
 mod admin;
 mod config;
 mod convert;

@@ -14,9 +14,10 @@ use tokio::task::yield_now;
 use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
+use super::access::Pass;
 use super::places::Place;
 use super::subjects::RunLog;
-use super::{BATCH_ITEMS_MAX, Now, RESPONSE_BYTES_MAX, convert, status, validate};
+use super::{BATCH_ITEMS_MAX, Now, RESPONSE_BYTES_MAX, Role, convert, status, validate};
 use crate::model::NamespaceName;
 use crate::store::{Answer, Error, Operation, Step, Store};
 use crate::telemetry::{self, Method};
@@ -36,6 +37,8 @@ pub(super) struct Pipelines<S> {
     pub(super) store: S,
     pub(super) now: Now,
     pub(super) default: NamespaceName,
+    /// What each request is held against.
+    pub(super) pass: Pass,
 }
 
 impl<S: Store> Pipelines<S> {
@@ -51,7 +54,7 @@ impl<S: Store> Pipelines<S> {
             let mut intake = Intake::new(requests);
             let mut waiting = Waiting::default();
             loop {
-                intake.take(&mut waiting, &self.default).await;
+                intake.take(&mut waiting, &self.default, &self.pass).await;
                 while !waiting.asked.is_empty() {
                     let answers = self.store.run(&mut waiting.steps).await;
                     let responses = waiting.respond(answers, &self.now, method);
@@ -94,7 +97,7 @@ impl Intake {
     }
 
     /// Waits for a request, then takes what is there and fits into one run.
-    async fn take(&mut self, waiting: &mut Waiting, default: &NamespaceName) {
+    async fn take(&mut self, waiting: &mut Waiting, default: &NamespaceName, pass: &Pass) {
         let mut next = match self.held.take() {
             Some(held) => Some(held),
             None => self.received().await,
@@ -110,7 +113,7 @@ impl Intake {
                 self.held = Some(request);
                 return;
             }
-            waiting.ask(request, size.bytes, default);
+            waiting.ask(request, size.bytes, default, pass);
             // Polled without a wish to be woken: what comes later is asked for later.
             next = self.received().now_or_never().flatten();
         }
@@ -188,10 +191,21 @@ impl Default for Waiting {
 }
 
 impl Waiting {
-    fn ask(&mut self, request: wire::PipelineRequest, bytes: usize, default: &NamespaceName) {
+    fn ask(
+        &mut self,
+        request: wire::PipelineRequest,
+        bytes: usize,
+        default: &NamespaceName,
+        pass: &Pass,
+    ) {
         let id = request.id;
         let last = self.steps.last().map(|step| &step.namespace);
-        let refused = match validate::pipeline_request(request, default, last) {
+        let step = validate::pipeline_request(request, default, last);
+        let allowed = step.and_then(|step| {
+            pass.check(role_for(&step.operation), step.namespace.as_str())?;
+            Ok(step)
+        });
+        let refused = match allowed {
             Ok(step) => {
                 self.steps.push(step);
                 None
@@ -227,6 +241,14 @@ impl Waiting {
             responses.push(wire::PipelineResponse { id, response: Some(response) });
         }
         responses
+    }
+}
+
+/// What the unary method of an operation needs.
+fn role_for(operation: &Operation) -> Role {
+    match operation {
+        Operation::Get { .. } | Operation::GetMany { .. } => Role::Reader,
+        Operation::Write(_) | Operation::Batch(_) => Role::Writer,
     }
 }
 

@@ -9,11 +9,12 @@ use tokio::time::timeout;
 use tokio_stream::Stream;
 use tonic::{Response, Status, Streaming};
 
+use super::access::Pass;
 use super::opening::counted;
 use super::places::{Place, Places};
 use super::validate::Upload;
-use super::{convert, status, validate};
-use crate::store::{Error, Export, Piece, Restore, Store};
+use super::{Role, convert, status, validate};
+use crate::store::{Error, Export, Piece, Restore, RestoreOptions, Store};
 use crate::telemetry;
 use crate::wire::v1 as wire;
 
@@ -51,9 +52,10 @@ impl Snapshots {
         &self,
         store: &S,
         request: wire::ExportSnapshotRequest,
+        pass: &Pass,
     ) -> Result<Response<Exported>, Status> {
         let begun = telemetry::message_begins();
-        let opened = self.open_export(store, &request).await;
+        let opened = self.open_export(store, &request, pass).await;
         let (place, export) = counted(EXPORT, begun, opened)?;
         let mut pieces = handed_on(export, place, EXPORT_SILENCE_MAX);
         let messages = async_stream::stream! {
@@ -91,8 +93,13 @@ impl Snapshots {
         &self,
         store: &S,
         request: &wire::ExportSnapshotRequest,
+        pass: &Pass,
     ) -> Result<(Place, S::Export), Status> {
         let names = validate::export_snapshot(request)?;
+        if names.is_empty() {
+            pass.check_on_server(Role::Owner)?;
+        }
+        names.iter().try_for_each(|name| pass.check(Role::Owner, name.as_str()))?;
         let place = self.exports.take()?;
         let export = store.export_snapshot(&names).await.map_err(|error| failed(&error))?;
         Ok((place, export))
@@ -102,6 +109,7 @@ impl Snapshots {
         &self,
         store: &S,
         mut messages: Streaming<wire::RestoreSnapshotRequest>,
+        pass: &Pass,
     ) -> Result<Response<wire::RestoreSnapshotResponse>, Status> {
         let mut begun = telemetry::message_begins();
         let _place = counted(RESTORE, begun, self.restores.take())?;
@@ -109,6 +117,7 @@ impl Snapshots {
         let first = next(&mut messages).await?;
         begun = telemetry::message_begins();
         let options = counted(RESTORE, begun, validate::restore_options(first))?;
+        counted(RESTORE, begun, may_restore(store, &options, pass).await)?;
         let begin = store.restore_snapshot(options).await.map_err(|error| failed(&error));
         tally.count(begun, begin.as_ref().map(|_| 0));
         let mut restore = begin?;
@@ -125,6 +134,27 @@ impl Snapshots {
         tally.count(begun, restored.as_ref().map(|_| 0));
         Ok(Response::new(convert::restored(restored?)))
     }
+}
+
+/// Whether a caller may restore into every namespace there will be something in. One that does not exist
+/// is created with the policy in the file, which is not for its owner to choose.
+async fn may_restore(
+    store: &impl Store,
+    options: &RestoreOptions,
+    pass: &Pass,
+) -> Result<(), Status> {
+    if options.namespaces.is_empty() {
+        // Which there are in the file is known only when it is read.
+        return pass.check_on_server(Role::Admin);
+    }
+    for name in &options.namespaces {
+        let target = options.renames.get(name).unwrap_or(name);
+        pass.check(Role::Owner, target.as_str())?;
+        if let Err(Error::NamespaceNotFound(_)) = store.namespace(target).await {
+            pass.check_on_server(Role::Admin)?;
+        }
+    }
+    Ok(())
 }
 
 /// The pieces of `export`, as they are taken. Where none is taken for `silence_max`, the export and its

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tonic::Request;
-
 use super::status;
 use crate::model::NamespaceName;
 use crate::store::{Answer, Error, Operation, Step};
@@ -14,14 +12,6 @@ use crate::wire::v1::pipeline_response::Response;
 /// A request that says what it is about.
 pub(super) trait About {
     fn subject(&self) -> Subject<'_>;
-}
-
-/// The message of a request, after noting what it is about. Every request that is one message is
-/// taken out by this.
-pub(super) fn noted<T: About>(request: Request<T>) -> T {
-    let message = request.into_inner();
-    telemetry::note_subject(message.subject());
-    message
 }
 
 /// How the requests of one run of a pipeline are logged.

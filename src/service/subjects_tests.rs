@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::model::UnixMillis;
+use crate::service::access::{Callers, Directory, Doors, Gate, Openness};
 use crate::service::config::tests as config;
 use crate::service::{Admin, KeyValue, METHODS, Namespaces, Now, ServerFacts, Shape, StreamLimits};
 use crate::store::embedded::{Embedded, unstarted};
@@ -21,6 +22,13 @@ use crate::telemetry::{self, Notes, OperationLog, Subject};
 use crate::wire::v1 as wire;
 
 use super::About;
+
+/// Behind which everybody may do everything.
+fn gate() -> Gate {
+    let (callers, doors) = (Callers::Anybody, Doors::One);
+    let openness = Openness { callers, allow_plaintext: true, doors };
+    Gate::new(openness, Directory::default(), Arc::new(|| UnixMillis::ZERO))
+}
 
 /// Sends `message` to `path` with notes at hand, which then are handed back.
 async fn call(store: &Embedded, path: &str, message: &impl Message) -> Notes {
@@ -42,12 +50,12 @@ async fn call(store: &Embedded, path: &str, message: &impl Message) -> Notes {
     let mut notes = Notes::begin(None);
     let store = store.clone();
     if path.contains("KeyValue") {
-        let service = Arc::new(KeyValue::new(store, now, limits));
+        let service = Arc::new(KeyValue::new(store, now, gate(), limits));
         answer(KeyValue::server(service), request, &mut notes).await;
     } else if path.contains("Namespace") {
-        answer(Namespaces::new(store).into_server(), request, &mut notes).await;
+        answer(Namespaces::new(store, gate()).into_server(), request, &mut notes).await;
     } else {
-        answer(Admin::new(store, facts).into_server(), request, &mut notes).await;
+        answer(Admin::new(store, facts, gate()).into_server(), request, &mut notes).await;
     }
     notes
 }

@@ -51,6 +51,53 @@ pub struct Settings {
     pub flush_interval: Duration,
 }
 
+impl Settings {
+    /// These, with what `new` says where it differs from `old`.
+    #[must_use]
+    pub fn changed_as(self, old: &Settings, new: &Settings) -> Settings {
+        fn pick<T: PartialEq + Clone>(current: T, old: &T, new: &T) -> T {
+            if old == new { current } else { new.clone() }
+        }
+        macro_rules! picked {
+            ($kind:ident, $current:expr, $old:expr, $new:expr, $($field:ident),+) => {
+                $kind { $($field: pick($current.$field, &$old.$field, &$new.$field)),+ }
+            };
+        }
+        let (rules, was, is) = (self.default_rules.clone(), &old.default_rules, &new.default_rules);
+        Settings {
+            default_rules: picked!(
+                Rules,
+                rules,
+                was,
+                is,
+                keys_max,
+                bytes_max,
+                value_bytes_max,
+                ttl_default,
+                ttl_max,
+                eviction,
+                durability,
+                operations_per_second_max,
+                watch_history_events
+            ),
+            ..picked!(
+                Settings,
+                self,
+                old,
+                new,
+                default_rules,
+                auto_create_namespaces,
+                total_bytes_max,
+                read_only,
+                compaction_interval,
+                wal_records_max,
+                cleanup_interval,
+                flush_interval
+            )
+        }
+    }
+}
+
 /// The part of a namespace that its owner writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceSpec {

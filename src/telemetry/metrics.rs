@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, Unit};
+use metrics::{Counter, Gauge, Histogram, Unit};
 
 /// A histogram of seconds: its name, its help text and its edges.
 pub(super) struct Timed {
@@ -41,6 +41,16 @@ const REFUSED: (&str, &str) =
     ("pykv_connections_refused_total", "Connections closed at once because a limit was reached.");
 const ACCEPTED: (&str, &str) = ("pykv_connections_accepted_total", "Connections accepted.");
 
+/// Every gauge, with its help text.
+const RELOADED: (&str, &str) = (
+    "pykv_config_last_reload_successful",
+    "Whether the configuration was in force when it was last read, 0 or 1.",
+);
+const RELOADED_AT: (&str, &str) = (
+    "pykv_config_last_reload_success_timestamp_seconds",
+    "When the configuration in force was read.",
+);
+
 struct Handles {
     sync: Histogram,
     compaction: Histogram,
@@ -48,6 +58,8 @@ struct Handles {
     torn_tail: Counter,
     refused: Counter,
     accepted: Counter,
+    reloaded: Gauge,
+    reloaded_at: Gauge,
 }
 
 static HANDLES: OnceLock<Handles> = OnceLock::new();
@@ -60,6 +72,9 @@ pub(super) fn declare() {
     for (name, help) in [TORN_TAIL, REFUSED, ACCEPTED] {
         metrics::describe_counter!(name, help);
     }
+    for (name, help) in [RELOADED, RELOADED_AT] {
+        metrics::describe_gauge!(name, help);
+    }
     HANDLES.get_or_init(|| Handles {
         sync: metrics::histogram!(SYNC.name),
         compaction: metrics::histogram!(COMPACTION.name),
@@ -67,7 +82,11 @@ pub(super) fn declare() {
         torn_tail: metrics::counter!(TORN_TAIL.0),
         refused: metrics::counter!(REFUSED.0),
         accepted: metrics::counter!(ACCEPTED.0),
+        reloaded: metrics::gauge!(RELOADED.0),
+        reloaded_at: metrics::gauge!(RELOADED_AT.0),
     });
+    // What it was started with is in force.
+    config_reloaded(true);
 }
 
 /// The log reached the disk in `elapsed`. Counted from `install` on, as are all events here.
@@ -98,6 +117,22 @@ pub fn connection_refused() {
 /// A connection was accepted.
 pub fn connection_accepted() {
     with(|handles| handles.accepted.increment(1));
+}
+
+/// The configuration was read again, and put in force or not.
+pub fn config_reloaded(is_in_force: bool) {
+    with(|handles| {
+        handles.reloaded.set(if is_in_force { 1.0 } else { 0.0 });
+        if is_in_force {
+            handles.reloaded_at.set(unix_seconds());
+        }
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "a time for people; nothing is decided by it")]
+fn unix_seconds() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn with(act: impl FnOnce(&Handles)) {

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
-use pykv::client::Client;
+use pykv::client::{Client, Identity};
 use pykv::wire::v1::WatchRequest;
 use tokio::task::JoinSet;
 
@@ -175,7 +175,7 @@ async fn watch(address: SocketAddr, count: usize) -> Outcome<JoinSet<String>> {
     let mut client = None;
     for number in 0..count {
         if number % WATCHES_BY_CONNECTION == 0 {
-            client = Some(Client::dial(&address.to_string(), SILENCE_MAX).await?);
+            client = Some(Client::dial(&address.to_string(), &Identity::default(), SILENCE_MAX).await?);
         }
         let Some(client) = &client else { continue };
         let keys = vec![key(number as u64)];

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pykv::client::Client;
+use pykv::client::{Client, Identity};
 use pykv::wire::v1::restore_snapshot_request::Payload;
 use pykv::wire::v1::{
     Durability, ExportSnapshotRequest, RestoreMode, RestoreSnapshotOptions, RestoreSnapshotRequest,
@@ -134,7 +134,7 @@ fn export(process: &Process) -> Outcome<Vec<u8>> {
     let copy = thread::spawn(move || {
         let copied = block_on(async {
             let mut file = Vec::new();
-            copy_out(&Client::dial(&address, SILENCE_MAX).await?, |chunk| file.extend(chunk))
+            copy_out(&Client::dial(&address, &Identity::default(), SILENCE_MAX).await?, |chunk| file.extend(chunk))
                 .await?;
             Ok(file)
         });
@@ -156,7 +156,7 @@ async fn copy_out(client: &Client, mut take: impl FnMut(Bytes)) -> Outcome<()> {
 
 fn exports_until(address: &str, mut stopped: oneshot::Receiver<()>) -> Outcome<()> {
     block_on(async {
-        let client = Client::dial(address, SILENCE_MAX).await?;
+        let client = Client::dial(address, &Identity::default(), SILENCE_MAX).await?;
         loop {
             tokio::select! {
                 _ = &mut stopped => return Ok(()),
@@ -178,7 +178,7 @@ fn restore(process: &Process, file: Bytes, count: u64) -> Outcome<()> {
                 message(Payload::Chunk(file.slice(start..end)))
             });
             let messages = std::iter::once(message(Payload::Options(options))).chain(chunks);
-            let client = Client::dial(&address, SILENCE_MAX).await?;
+            let client = Client::dial(&address, &Identity::default(), SILENCE_MAX).await?;
             let answer = client.admin().restore_snapshot(tokio_stream::iter(messages)).await?;
             Ok(answer.into_inner().restored_count)
         });

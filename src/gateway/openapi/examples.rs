@@ -42,21 +42,16 @@ fn is_message(field: &FieldDescriptor) -> bool {
 }
 
 fn value(schema: &Schema, field: &FieldDescriptor, depth: usize) -> Option<Value> {
-    match field.kind() {
-        Kind::Message(length) if length.full_name() == "google.protobuf.Duration" => {
-            (field.name() == "ttl").then(|| json!("3600s"))
-        }
-        Kind::Message(_) if field.is_map() || depth == 0 => None,
-        Kind::Message(inside) => {
-            let fields: Vec<_> = inside.fields().collect();
-            object(schema, &fields, depth - 1)
-        }
-        _ => example(field).map(Value::from).or_else(|| {
-            is_required(schema, field).then(|| match field.kind() {
-                Kind::String => json!("example"),
-                Kind::Bool => json!(true),
-                _ => json!(1),
-            })
-        }),
+    let kind = field.kind();
+    let Some(inside) = kind.as_message() else {
+        let required = || is_required(schema, field).then(|| json!("example"));
+        return example(field).map(Value::from).or_else(required);
+    };
+    if inside.full_name() == "google.protobuf.Duration" {
+        return (field.name() == "ttl").then(|| json!("3600s"));
     }
+    if field.is_map() || depth == 0 {
+        return None;
+    }
+    object(schema, &inside.fields().collect::<Vec<_>>(), depth - 1)
 }

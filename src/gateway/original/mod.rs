@@ -23,11 +23,13 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{HOST, LOCATION};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use prost_types::{Duration, Timestamp};
 use serde_json::{Value, json};
 use tonic::body::Body;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::answers;
 use super::arrival::{Arrival, Content, JSON_BYTES_MAX, content};
@@ -37,6 +39,7 @@ use crate::wire::v1::expiration::Policy;
 use refusals::{Refused, Starting, detailed, refused};
 use write::Write;
 
+const SET: &str = "/pykv.v1.KeyValueService/Set";
 /// Longer than this from now is beyond the year 9999, in seconds; such an entry does not expire.
 const TTL_SECONDS_MAX: i64 = 250_000_000_000;
 /// What `/performance` looks back on, in seconds.
@@ -170,7 +173,7 @@ impl Asked {
         path: &'static str,
         request: &impl prost::Message,
     ) -> Result<R, Refused> {
-        let head = self.arrival.take_head();
+        let head = self.arrival.head_again();
         let answer = self.caller.typed(path, request, head).await;
         answer.map_err(|status| refused(&status, &self.arrival.head.method))
     }
@@ -197,8 +200,13 @@ impl Asked {
 
     async fn set(&mut self) -> Result<Value, Refused> {
         let is_json = content(&self.arrival.head.headers) != Content::Other;
-        let body = self.arrival.body(JSON_BYTES_MAX).await;
+        let body = self.caller.body(SET, &mut self.arrival, JSON_BYTES_MAX).await;
         let body = body.map_err(|foreign| refused(&foreign.into(), &Method::POST))?;
+        let Some(body) = body else {
+            let head = self.arrival.take_head();
+            let status = self.caller.refusal(&Uri::from_static(SET), head).await;
+            return Err(refused(&status, &Method::POST));
+        };
         let Write { key, value, ttl, namespace } = Write::read(&body, is_json)?;
         let echoed = namespace.filter(|name| !name.is_empty()).or_else(|| self.ns());
         let policy = match ttl {
@@ -214,7 +222,7 @@ impl Asked {
             condition: None,
             return_previous: false,
         };
-        let _: wire::SetResponse = self.call("/pykv.v1.KeyValueService/Set", &request).await?;
+        let _: wire::SetResponse = self.call(SET, &request).await?;
         Ok(json!({ "status": "success", "key": key, "namespace": echoed }))
     }
 
@@ -347,8 +355,21 @@ impl Asked {
                 let body = json!({ "status": status, "store_size": 0 }).to_string();
                 Err(Box::new(answers::json(StatusCode::SERVICE_UNAVAILABLE, body)))
             }
+            (Err(response), None) if is_about_rights(&response) => self.bare_health().await,
             (Err(response), _) => Err(response),
         }
+    }
+
+    /// For callers who may not know how much there is, among them what looks after the server.
+    async fn bare_health(&mut self) -> Result<Value, Refused> {
+        let request = HealthCheckRequest { service: String::new() };
+        let answer: HealthCheckResponse =
+            self.call("/grpc.health.v1.Health/Check", &request).await?;
+        if answer.status == i32::from(ServingStatus::Serving) {
+            return Ok(json!({ "status": "healthy", "store_size": null }));
+        }
+        let body = json!({ "status": "unhealthy", "store_size": null }).to_string();
+        Err(Box::new(answers::json(StatusCode::SERVICE_UNAVAILABLE, body)))
     }
 
     /// Of single writes and reads only, as the original counted. Of the percentiles of the three kinds
@@ -410,6 +431,10 @@ impl Asked {
         };
         Ok(answer.operations.into_iter().map(told).collect())
     }
+}
+
+fn is_about_rights(response: &Response<Body>) -> bool {
+    matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn counts(stats: &wire::NamespaceStats) -> (i64, i64, i64) {

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::server::{Limits, Readiness, RunError, Server, bind, health, run};
+use crate::server::gatekeeper::Everybody;
+use crate::server::{Limits, Listening, Readiness, RunError, Server, Side, bind, health, run};
 use crate::telemetry;
 
 /// Longer than anything a test waits for; a promise not kept fails instead of hanging.
@@ -95,12 +97,14 @@ impl Running {
         readiness: Readiness,
         service: HealthServer<T>,
     ) -> Self {
-        let listeners = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
-        let address = listeners[0].local_addr().unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listeners = vec![Listening { listener, side: Side::Public, tls: None }];
+        let gate = Arc::new(Everybody);
         let (stop, stopped) = oneshot::channel();
         let metrics = Some(telemetry::install());
         let server =
-            Server { listeners, workers: 2, limits, readiness: readiness.clone(), metrics };
+            Server { listeners, workers: 2, limits, readiness: readiness.clone(), gate, metrics };
         let routes = tonic::service::Routes::new(service).prepare();
         let shutdown = async { drop(stopped.await) };
         let thread =

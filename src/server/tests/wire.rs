@@ -1,6 +1,7 @@
 //! Calls and their statuses.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +10,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use super::kit::{ENDLESS, Running, patiently, request};
+use crate::server::gatekeeper::Everybody;
 use crate::server::{Calls, Limits, Readiness};
 
 #[tokio::test]
@@ -33,7 +35,7 @@ async fn answer_unreached(timeout: &str, readiness: Readiness) -> Status {
         .header("grpc-timeout", timeout)
         .body(Body::empty())
         .unwrap();
-    let calls = Calls::new(service, readiness, Duration::from_secs(1));
+    let calls = Calls::new(service, readiness, Arc::new(Everybody), Duration::from_secs(1));
     Status::from_header_map(calls.call(request).await.unwrap().headers()).unwrap()
 }
 
