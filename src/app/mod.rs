@@ -91,7 +91,15 @@ pub fn serve(
     let keeper = Keeper(gate.clone());
     let shutdown = {
         let (store, again) = (store.clone(), Box::new(again));
-        let reload = Reload { config, again, gate, tls, store: store.clone(), observed };
+        let reload = Reload {
+            config,
+            again,
+            gate,
+            tls,
+            store: store.clone(),
+            observed,
+            readiness: readiness.clone(),
+        };
         async move {
             let signalled = signals(readiness.clone());
             // Only now: who has read this may send a signal.

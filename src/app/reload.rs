@@ -13,7 +13,7 @@ use tokio::time::interval;
 use super::notify;
 use super::observed::Observed;
 use crate::config::{self, Complaints, Config};
-use crate::server::Tls;
+use crate::server::{Readiness, Tls};
 use crate::service::access::Gate;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
@@ -35,6 +35,7 @@ pub(super) struct Reload {
     pub(super) tls: Option<Tls>,
     pub(super) store: Embedded,
     pub(super) observed: Arc<Observed>,
+    pub(super) readiness: Readiness,
 }
 
 impl Reload {
@@ -48,10 +49,16 @@ impl Reload {
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
-                    notify::reloading();
+                    // Before it is ready for the first time, that is still to be told.
+                    let is_ready = self.readiness.is_ready();
+                    if is_ready {
+                        notify::reloading();
+                    }
                     self.everything();
                     seen = self.stamps();
-                    notify::ready();
+                    if is_ready {
+                        notify::ready();
+                    }
                 }
                 _ = looks.tick() => {
                     let now = self.stamps();

@@ -13,6 +13,10 @@ const WINDOW_BYTES: (u64, u64) = (65_535, (1 << 31) - 1);
 /// Bytes that wait: less would cut every reply in pieces, more is memory anybody can take.
 const WAITING_BYTES: (u64, u64) = (16 << 10, 64 << 20);
 
+/// Bytes of requests: the largest there is must fit.
+const REQUEST_BYTES: (u64, u64) = (8 << 20, 1 << 30);
+const ALL_REQUEST_BYTES: (u64, u64) = (8 << 20, 64 << 30);
+
 pub(super) const LIMITS: &[Setting] = &[
     Setting {
         key: "limits.max_connections",
@@ -43,6 +47,28 @@ pub(super) const LIMITS: &[Setting] = &[
         help: "Most calls at a time on one connection, 1 to 100000.",
         read: |config, raw| raw.number((1, 100_000)).map(|count| config.limits.streams_max = count),
         show: |config| config.limits.streams_max.to_string(),
+    },
+    Setting {
+        key: "limits.max_connection_request_bytes",
+        help: "Most bytes of requests above 64 KiB at a time on one connection, 8 MiB to 1 GiB; more \
+               wait.",
+        read: |config, raw| {
+            let bytes = raw.bytes(REQUEST_BYTES)?;
+            config.limits.connection_request_bytes_max =
+                usize::try_from(bytes).unwrap_or(usize::MAX);
+            Ok(())
+        },
+        show: |config| shown::bytes(config.limits.connection_request_bytes_max as u64),
+    },
+    Setting {
+        key: "limits.max_request_bytes",
+        help: "The same over all connections, 8 MiB to 64 GiB; more wait for a second, and are refused.",
+        read: |config, raw| {
+            let bytes = raw.bytes(ALL_REQUEST_BYTES)?;
+            config.limits.request_bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+            Ok(())
+        },
+        show: |config| shown::bytes(config.limits.request_bytes_max as u64),
     },
     Setting {
         key: "limits.max_watches",

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
+use tonic::Status;
 use tonic::body::Body;
 
 use super::caller::Head;
@@ -86,12 +87,20 @@ impl Arrival {
             Err(_) => Err(Foreign::TooSlow),
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Foreign::TooLarge { limit }),
+            // Of what breaks a body only the server's own refusal has details.
+            Ok(Err(error)) if error.downcast_ref().is_some_and(has_details) => {
+                Err(Foreign::Overloaded)
+            }
             Ok(Err(_)) => {
                 let (field, text) = ("body", "breaks off, or is not framed as it should");
                 Err(Foreign::Malformed(vec![Fault { field: field.into(), text: text.into() }]))
             }
         }
     }
+}
+
+fn has_details(status: &Status) -> bool {
+    !status.details().is_empty()
 }
 
 /// What is said about the content type of a body.

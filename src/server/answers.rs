@@ -28,6 +28,14 @@ pub(super) fn shutting_down() -> Status {
     Status::with_error_details(Code::Unavailable, "the server is shutting down", details)
 }
 
+/// There is no room for a request now.
+pub(super) fn overloaded(delay: Duration) -> Status {
+    let mut details = reason("OVERLOADED");
+    details.set_retry_info(Some(delay));
+    let text = "the server has too many large requests at this moment";
+    Status::with_error_details(Code::Unavailable, text, details)
+}
+
 /// A service panicked. What it said is in the log and not for callers.
 pub(super) fn internal() -> Status {
     Status::internal("the server failed on this call")

@@ -18,6 +18,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tonic::body::Body;
 
 use super::answers;
+use super::budget::{Budget, Share};
 use super::calls::{Calls, Handler, is_grpc};
 use super::cork::{Cork, Progress};
 use super::gatekeeper::Gatekeeper;
@@ -53,6 +54,8 @@ pub(super) struct Host<S, W> {
     pub(super) gate: Arc<dyn Gatekeeper>,
     pub(super) metrics: Option<telemetry::Handle>,
     pub(super) lane: Lane,
+    /// Shared with all other workers.
+    pub(super) budget: Budget,
 }
 
 /// The settings of HTTP for every connection; this one's calls go to `executor`.
@@ -68,7 +71,7 @@ fn builder(limits: &Limits, executor: Begun) -> Builder<Begun> {
         .max_header_list_size(limits.header_list_bytes_max)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_local_error_reset_streams(RESETS_LOCAL_MAX)
-        .initial_stream_window_size(limits.window_bytes)
+        .initial_stream_window_size(limits.stream_window_bytes())
         .initial_connection_window_size(limits.connection_window_bytes)
         .adaptive_window(false)
         .max_send_buf_size(limits.send_buffer_bytes_max)
@@ -100,6 +103,7 @@ impl<S: Handler, W: Handler> Host<S, W> {
 
     async fn converse(self, line: Arc<Line>, cork: Cork<Socket>) -> End {
         let greeted = Arc::new(AtomicBool::new(false));
+        let share = self.budget.share();
         let (limits, readiness) = (Arc::clone(&self.limits), self.readiness.clone());
         let mut turns = Turns::new(self.lane.clone(), limits.streams_max);
         let builder = builder(&limits, turns.executor());
@@ -107,7 +111,7 @@ impl<S: Handler, W: Handler> Host<S, W> {
             let greeted = Arc::clone(&greeted);
             move |request| {
                 greeted.store(true, Ordering::Relaxed);
-                self.answer(request, &line)
+                self.answer(request, &line, &share)
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(cork.clone()), service));
@@ -138,11 +142,13 @@ impl<S: Handler, W: Handler> Host<S, W> {
         &self,
         request: Request<Incoming>,
         line: &Arc<Line>,
+        share: &Share,
     ) -> Either<Answering<S::Future>, Answering<W::Future>> {
-        let mut request = request.map(|body| Body::new(Received(body)));
         if is_grpc(request.headers()) {
+            let request = Received::of_call(request, share).map(Body::new);
             return Either::Left { future: self.calls.answer(request, line) };
         }
+        let mut request = Received::of_web(request, share).map(Body::new);
         let own = self.own(&request, line).or_else(|| routes::turned_away(&self.readiness));
         let future = match own {
             Some(response) => Answering::there(response.map(Reply::plain)),

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::answers;
+use super::budget::{self, Room};
 use super::reply::{Call, Reply};
 use crate::telemetry::Kind;
 
@@ -30,6 +32,8 @@ pin_project! {
             call: Option<Call>,
             // Made only if the service has to wait.
             timer: Option<Pin<Box<Sleep>>>,
+            // What a large request takes until it is answered.
+            room: Option<Arc<Room>>,
         },
         /// It did not need the service.
         There {
@@ -81,7 +85,7 @@ impl<F> Answering<F> {
     /// The answer that `begin` begins, as part of `call`.
     pub(super) fn working(call: Option<Call>, begin: impl FnOnce() -> F) -> Self {
         match catch_unwind(AssertUnwindSafe(begin)) {
-            Ok(answer) => Answering::Working { answer, call, timer: None },
+            Ok(answer) => Answering::Working { answer, call, timer: None, room: None },
             Err(_) => Answering::there(panicked(call)),
         }
     }
@@ -94,8 +98,8 @@ where
     type Output = Result<Response<Reply>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (answer, call, timer) = match self.project() {
-            Step::Working { answer, call, timer } => (answer, call, timer),
+        let (answer, call, timer, room) = match self.project() {
+            Step::Working { answer, call, timer, room } => (answer, call, timer, room),
             Step::There { response, delay } => {
                 if let Some(delay) = delay {
                     ready!(delay.as_mut().poll(cx));
@@ -113,7 +117,11 @@ where
             Some(call) => call.notes.at_hand(|| answer.poll(cx)),
             None => answer.poll(cx),
         };
-        match catch_unwind(AssertUnwindSafe(work)) {
+        let worked = catch_unwind(AssertUnwindSafe(work));
+        if let Some(taken) = budget::taken() {
+            *room = Some(taken);
+        }
+        match worked {
             Err(_) => return Poll::Ready(Ok(panicked(call.take()))),
             Ok(Poll::Ready(Ok(response))) => return Poll::Ready(Ok(done(response, call.take()))),
             Ok(Poll::Pending) => {}

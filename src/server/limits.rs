@@ -28,14 +28,19 @@ pub struct Limits {
     pub request_timeout_max: Duration,
     /// How long a connection may accept no byte while there is something to write.
     pub write_stall_timeout: Duration,
-    /// Flow-control window of a stream: what a caller may send of one call before it is read.
+    /// Flow-control window of a stream: what a caller may send of one call before it is read. Where
+    /// the window of the connection has not as many for all its streams, they are smaller.
     pub window_bytes: u32,
     /// Flow-control window of a connection: what a caller may send of all calls together before it
     /// is read. Many stream windows, because h2 ends a connection whose unread DATA frames of less
     /// than 256 bytes fall short of that by more than half this window, all of them summed up; so
-    /// the window of a stream must be full before that. With the defaults one stream can be full of
-    /// frames of 5 bytes, three of the smallest requests there are, or eleven of ordinary ones.
+    /// the window of a stream must be full before that. With the defaults two streams can be full of
+    /// frames of 5 bytes, six of the smallest requests there are, or twenty of ordinary ones.
     pub connection_window_bytes: u32,
+    /// Most bytes of large requests at a time on one connection: they wait for each other.
+    pub connection_request_bytes_max: usize,
+    /// The same for all connections together.
+    pub request_bytes_max: usize,
     /// Most bytes of a stream that wait for its caller's window.
     pub send_buffer_bytes_max: usize,
     /// Most bytes that wait for the socket of a connection.
@@ -46,6 +51,14 @@ pub struct Limits {
     pub stream_grace: Duration,
     /// How long calls may go on once new ones are turned away; then connections are cut.
     pub drain: Duration,
+}
+
+impl Limits {
+    /// The window of a stream, as it is: so that all streams but one can wait with theirs full, for
+    /// room or for their turn, and the one still has what it is waited for.
+    pub(super) fn stream_window_bytes(&self) -> u32 {
+        self.window_bytes.min(self.connection_window_bytes / self.streams_max.max(1))
+    }
 }
 
 impl Default for Limits {
@@ -62,8 +75,10 @@ impl Default for Limits {
             keepalive_timeout: Duration::from_secs(10),
             request_timeout_max: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(30),
-            window_bytes: 256 * 1024,
+            window_bytes: 128 * 1024,
             connection_window_bytes: 32 * 1024 * 1024,
+            connection_request_bytes_max: 16 << 20,
+            request_bytes_max: 256 << 20,
             send_buffer_bytes_max: 256 * 1024,
             write_buffer_bytes_max: 256 * 1024,
             drain_notice: Duration::ZERO,

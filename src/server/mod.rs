@@ -22,6 +22,7 @@
 
 mod accept;
 mod answers;
+mod budget;
 mod calls;
 mod connection;
 mod cork;

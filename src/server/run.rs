@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::{Arrival, Places, WAITING_MAX, accept};
+use super::budget::Budget;
 use super::calls::{Calls, Handler};
 use super::connection::Host;
 use super::door::Listening;
@@ -91,6 +92,7 @@ pub fn run<S: Handler, W: Handler>(
     telemetry::register(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
     let Server { listeners, workers, limits, readiness, gate, metrics } = server;
     let limits = Arc::new(limits);
+    let budget = Budget::new(&limits);
     let keeper = Arc::clone(&gate);
     let make = Arc::new(move |index, readiness: Readiness, unary_max| {
         let calls = Calls::new(make(index), readiness, Arc::clone(&keeper), unary_max);
@@ -109,6 +111,7 @@ pub fn run<S: Handler, W: Handler>(
                 readiness: readiness.clone(),
                 gate: Arc::clone(&gate),
                 metrics: metrics.clone(),
+                budget: budget.clone(),
             };
             threads.push(plan.spawn(Arc::clone(&make), arrivals)?);
         }
@@ -139,6 +142,7 @@ struct Plan {
     readiness: Readiness,
     gate: Arc<dyn Gatekeeper>,
     metrics: Option<telemetry::Handle>,
+    budget: Budget,
 }
 
 impl Plan {
@@ -163,6 +167,7 @@ impl Plan {
                         calls,
                         web,
                         lane: Lane::default(),
+                        budget: self.budget,
                         limits: self.limits,
                         readiness: self.readiness,
                         gate: self.gate,

@@ -1,10 +1,15 @@
 //! What stands between a caller and an answer before there is a request: on surfaces other than gRPC.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
 use super::status::Failure;
 use super::validate;
 use crate::wire::v1::ErrorReason;
+
+/// When to come back to a server that is overloaded.
+const OVERLOAD_DELAY: Duration = Duration::from_secs(1);
 
 /// One thing wrong with how a request is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub enum Foreign {
     },
     /// It did not come within the time for a call.
     TooSlow,
+    /// There is no room for it now.
+    Overloaded,
     /// It was sent to a name that is not ours.
     HostForbidden {
         /// That name.
@@ -87,6 +94,12 @@ impl From<Foreign> for Status {
                 ErrorReason::RequestTimeout,
                 "the body of the request did not come in time",
             ),
+            Foreign::Overloaded => new(
+                Code::Unavailable,
+                ErrorReason::Overloaded,
+                "the server has too many large requests at this moment",
+            )
+            .with_retry(OVERLOAD_DELAY),
             Foreign::HostForbidden { host } => new(
                 Code::PermissionDenied,
                 ErrorReason::HostForbidden,

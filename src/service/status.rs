@@ -58,7 +58,7 @@ impl Failure {
         self
     }
 
-    fn with_retry(mut self, delay: Duration) -> Failure {
+    pub(super) fn with_retry(mut self, delay: Duration) -> Failure {
         self.details.set_retry_info(Some(delay));
         self
     }

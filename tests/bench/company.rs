@@ -175,7 +175,8 @@ async fn watch(address: SocketAddr, count: usize) -> Outcome<JoinSet<String>> {
     let mut client = None;
     for number in 0..count {
         if number % WATCHES_BY_CONNECTION == 0 {
-            client = Some(Client::dial(&address.to_string(), &Identity::default(), SILENCE_MAX).await?);
+            client =
+                Some(Client::dial(&address.to_string(), &Identity::default(), SILENCE_MAX).await?);
         }
         let Some(client) = &client else { continue };
         let keys = vec![key(number as u64)];

@@ -134,8 +134,10 @@ fn export(process: &Process) -> Outcome<Vec<u8>> {
     let copy = thread::spawn(move || {
         let copied = block_on(async {
             let mut file = Vec::new();
-            copy_out(&Client::dial(&address, &Identity::default(), SILENCE_MAX).await?, |chunk| file.extend(chunk))
-                .await?;
+            copy_out(&Client::dial(&address, &Identity::default(), SILENCE_MAX).await?, |chunk| {
+                file.extend(chunk)
+            })
+            .await?;
             Ok(file)
         });
         copied.map_err(|error| error.to_string())
