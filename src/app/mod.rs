@@ -40,7 +40,8 @@ use crate::server::{
 use crate::service::access::Gate;
 use crate::service::restore_settings;
 use crate::store::embedded::{self, Clock, Embedded, ReplayError};
-use crate::{telemetry, wal};
+use crate::telemetry::{self, Traces};
+use crate::wal;
 use gatekeeper::Keeper;
 use observed::Observed;
 use reload::Reload;
@@ -59,6 +60,8 @@ pub fn serve(
     again: impl Fn() -> Result<Config, Complaints> + Send + 'static,
 ) -> Result<(), Error> {
     telemetry::trace(config.log_format, &config.log_filter).map_err(Error::Logging)?;
+    // Until all is over: then what is left is sent.
+    let _traces = traces(&config)?;
     let started = Instant::now();
     let metrics = telemetry::install();
     let clock = Clock::system();
@@ -167,6 +170,12 @@ fn gate(config: &Config, store: &Embedded) -> Result<Gate, Error> {
     let clock = store.clock().clone();
     let now = Arc::new(move || clock.now());
     Ok(Gate::new(security.openness(), directory.unwrap_or_default(), now))
+}
+
+fn traces(config: &Config) -> Result<Option<Traces>, Error> {
+    let ratio = config.traces_ratio;
+    let sent = config.traces_endpoint.as_deref().map(|to| telemetry::send_traces(to, ratio));
+    sent.transpose().map_err(Error::Logging)
 }
 
 fn store_config(config: &Config) -> embedded::Config {

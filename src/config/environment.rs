@@ -77,7 +77,7 @@ fn is_service_link(name: &str, text: &str) -> bool {
 /// What a word of the original product means here, and what to tell about it.
 ///
 /// Shape: `PORT`, `STORE_CAPACITY`, `LOG_FILE`, `COMPACTION_INTERVAL`, `MAX_LOG_SIZE` and
-/// `CLEANUP_INTERVAL`; the intervals are whole seconds.
+/// `CLEANUP_INTERVAL`; the intervals are whole seconds. With them the variables of OpenTelemetry.
 fn classic(name: &str, text: &str, written: &mut Vec<Written>, notes: &mut Vec<Note>) {
     let seconds = || if text.parse::<u64>().is_ok() { format!("{text}s") } else { text.to_owned() };
     let (key, value, note) = match name {
@@ -96,6 +96,10 @@ fn classic(name: &str, text: &str, written: &mut Vec<Written>, notes: &mut Vec<N
         "COMPACTION_INTERVAL" => ("compaction_interval", seconds(), None),
         "MAX_LOG_SIZE" => ("max_wal_entries", text.to_owned(), None),
         "CLEANUP_INTERVAL" => ("cleanup_interval", seconds(), None),
+        // What every program that sends traces reads.
+        "OTEL_EXPORTER_OTLP_ENDPOINT" | "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => {
+            ("traces.endpoint", text.to_owned(), None)
+        }
         _ => return,
     };
     let source = Source::Variable(name.to_owned());

@@ -31,6 +31,7 @@ mod source;
 mod suggest;
 mod tls;
 mod tokens;
+mod traces;
 mod value;
 
 #[cfg(test)]
@@ -87,6 +88,10 @@ pub struct Config {
     pub log_filter: String,
     /// What a log line looks like.
     pub log_format: LogFormat,
+    /// The collector that traces are sent to, if they are.
+    pub traces_endpoint: Option<String>,
+    /// For how many of the traces that begin here that is done, 0 to 1.
+    pub traces_ratio: f64,
     /// Of connections and calls, and the lengths of the way out.
     pub limits: Limits,
     /// Most streams of each kind.
@@ -123,6 +128,8 @@ impl Default for Config {
             slow_threshold: Duration::from_millis(10),
             log_filter: "info".to_owned(),
             log_format: LogFormat::Text,
+            traces_endpoint: None,
+            traces_ratio: 1.0,
             limits: Limits::default(),
             streams: StreamLimits::default(),
             wal_segment_bytes: wal.segment_bytes,

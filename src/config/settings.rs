@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Config;
 use super::limits::LIMITS;
-use super::security;
 use super::value::{self, Raw, shown};
+use super::{security, traces};
 use crate::model::VALUE_BYTES_HARD_MAX;
 use crate::telemetry;
 
@@ -48,7 +48,8 @@ pub(super) const PREFIX: &str = "PYKV_";
 /// Every setting, those of a table of the file together.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
     let top = SERVER.iter().chain(security::TOP).chain(STORE);
-    top.chain(WAL).chain(POLICY).chain(LIMITS).chain(security::TLS)
+    let tables = top.chain(WAL).chain(POLICY).chain(LIMITS).chain(security::TLS);
+    tables.chain(traces::TRACES)
 }
 
 /// The setting of that key.

@@ -105,9 +105,8 @@ fn raw(value: &DeValue<'_>) -> Raw {
             Some::<Vec<_>>(texts) if !texts.is_empty() => Raw::Text(texts.join(",")),
             Some(_) | None => Raw::Other(value.type_str()),
         },
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
-            Raw::Other(value.type_str())
-        }
+        DeValue::Float(number) => Raw::Text(number.as_str().to_owned()),
+        DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other(value.type_str()),
     }
 }
 

@@ -46,6 +46,17 @@ impl Raw {
         }
     }
 
+    /// A number from 0 to 1, as a text.
+    pub(super) fn ratio(&self) -> Parsed<f64> {
+        let text = match self {
+            Raw::Integer(number) => number.to_string(),
+            Raw::Text(text) => text.clone(),
+            Raw::Boolean(_) | Raw::Other(_) => String::new(),
+        };
+        let parsed = text.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+        parsed.map_or_else(|| self.refused("a number from 0 to 1"), Ok)
+    }
+
     /// A path, or none.
     pub(super) fn path(&self) -> Parsed<Option<PathBuf>> {
         let text = self.text()?;

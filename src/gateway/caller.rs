@@ -25,9 +25,10 @@ use crate::telemetry;
 const PREFIX_BYTES: usize = 5;
 
 /// Headers of a request that its call gets too; all others stay outside.
-const FORWARDED: [HeaderName; 4] = [
+const FORWARDED: [HeaderName; 5] = [
     AUTHORIZATION,
     HeaderName::from_static("grpc-timeout"),
+    HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];

@@ -28,7 +28,6 @@ mod browsers;
 mod caller;
 mod connect;
 mod flow;
-mod ids;
 mod json;
 mod openapi;
 mod original;
@@ -55,6 +54,7 @@ use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service};
 
+use crate::telemetry;
 use arrival::Arrival;
 pub use browsers::Visitors;
 pub use caller::{Caller, Message};
@@ -117,14 +117,16 @@ impl Service<Request<Body>> for Gateway {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let arrival = Arrival::new(request, self.settings.patience);
+        let mut arrival = Arrival::new(request, self.settings.patience);
         let visit = Visit {
             settings: Arc::clone(&self.settings),
-            id: ids::of(&arrival.head.headers),
+            id: telemetry::request_id(&arrival.head.headers),
             origin: arrival.header(&ORIGIN).cloned(),
             is_head: arrival.head.method == Method::HEAD,
             has_body: arrival.has_body(),
         };
+        // The calls that are made of it have the same name.
+        arrival.head.headers.insert(REQUEST_ID, visit.id.clone());
         let visitors = &visit.settings.visitors;
         if let Err(foreign) = visitors.admit(&arrival.head) {
             let mut refusal = Refusal::from(&foreign.into()).answer(self.schema);

@@ -108,8 +108,12 @@ impl Rules {
     /// Begins to count a call, or refuses it.
     fn begin(&self, request: &mut Request<Body>, line: &Line) -> Result<Call, Refused> {
         let known = self.methods.get(request.uri().path()).copied();
-        let mut call =
-            Call::begin(known.unwrap_or(self.unknown), self.readiness.clone(), line.peer);
+        let mut call = Call::begin(
+            known.unwrap_or(self.unknown),
+            self.readiness.clone(),
+            line.peer,
+            request.headers(),
+        );
         // An unknown path is answered at once, or streams; either way no limit is ours to set.
         let cap = known.filter(|method| method.kind() == Kind::Unary).map(|_| self.unary_max);
         let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tonic::Status;
@@ -18,6 +18,9 @@ use super::answers;
 use super::budget::{self, Room};
 use super::reply::{Call, Reply};
 use crate::telemetry::Kind;
+
+/// By which a caller and a log can speak of the same request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pin_project! {
     /// The answer to one request. A future of its own instead of `async` blocks inside one another:
@@ -142,8 +145,11 @@ where
     }
 }
 
-fn done(response: Response<Body>, call: Option<Call>) -> Response<Reply> {
+fn done(mut response: Response<Body>, call: Option<Call>) -> Response<Reply> {
     let Some(mut call) = call else { return response.map(Reply::plain) };
+    if let Some(id) = call.notes.id() {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
     if call.note(response.headers()) {
         return response.map(Reply::plain);
     }
@@ -165,7 +171,10 @@ pub(super) fn refuse(call: Option<Call>, status: &Status) -> Response<Reply> {
         let failed = StatusCode::INTERNAL_SERVER_ERROR;
         return answers::plain_error(failed, "INTERNAL", text).map(Reply::plain);
     };
-    let response = status.clone().into_http::<Body>();
+    let mut response = status.clone().into_http::<Body>();
     call.note(response.headers());
+    if let Some(id) = call.notes.id() {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
     response.map(Reply::plain)
 }

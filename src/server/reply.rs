@@ -98,14 +98,15 @@ impl Drop for Call {
 }
 
 impl Call {
-    /// A call of `method` that begins now; it counts as cancelled until it is known to end otherwise.
+    /// A call of `method` that begins now, with these headers; it counts as cancelled until it is known to end otherwise.
     pub(super) fn begin(
         method: &'static Method,
         readiness: Readiness,
         peer: Option<SocketAddr>,
+        headers: &HeaderMap,
     ) -> Self {
         method.started();
-        let (started, notes) = (Instant::now(), Notes::begin(peer));
+        let (started, notes) = (Instant::now(), Notes::of_call(peer, method, headers));
         Self {
             method,
             started,

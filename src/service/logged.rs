@@ -30,6 +30,8 @@ fn message(operation: &LoggedOperation) -> wire::LoggedOperation {
         storage_wait: Some(convert::duration(operation.storage_wait)),
         peer: operation.peer.map(address).unwrap_or_default(),
         error: operation.failure.as_ref().map(status::of_logged),
+        request_id: operation.request_id.to_str().unwrap_or_default().to_owned(),
+        trace_id: operation.trace_id.clone().unwrap_or_default(),
     }
 }
 
@@ -61,6 +63,8 @@ mod tests {
             transferred_bytes: 12,
             storage_wait: Duration::from_millis(300),
             peer: Some("[::ffff:10.0.0.1]:80".parse().unwrap()),
+            request_id: "i".repeat(128).parse().unwrap(),
+            trace_id: Some("t".repeat(32)),
             failure,
         }
     }

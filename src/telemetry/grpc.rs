@@ -49,6 +49,11 @@ const CODE_LABELS: [&str; CODES] = [
     "Unauthenticated",
 ];
 
+/// A code as that label spells it.
+pub(super) fn code_name(code: u16) -> &'static str {
+    CODE_LABELS.get(usize::from(code)).copied().unwrap_or("Unknown")
+}
+
 struct Sum {
     method: &'static Method,
     started: u64,

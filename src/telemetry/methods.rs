@@ -86,6 +86,7 @@ impl Method {
             drop(tally);
             notes.log(self, code, elapsed);
         }
+        notes.end_span(code);
     }
 
     /// Counts `count` operations of a stream that ended with `code` and took `elapsed` each, at `now`.

@@ -24,6 +24,8 @@
 
 mod buckets;
 mod grpc;
+mod ids;
+mod lines;
 mod log;
 mod methods;
 pub mod metrics;
@@ -33,7 +35,9 @@ mod page;
 mod recorder;
 mod seconds;
 mod store;
+mod traces;
 
+pub use ids::{brought, request_id};
 pub use log::{LogFormat, check_filter, refilter, trace};
 pub use methods::{Kind, Method, answers, find, method, methods, register};
 pub use metrics::{compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes};
@@ -48,3 +52,4 @@ pub use operations::{
 pub use recorder::{Handle, descriptors_max, install};
 pub use seconds::{MethodPerformance, Performance, performance};
 pub use store::{NAMESPACES_MAX, NamespaceSample, StoreSample, set_collector};
+pub use traces::{Traces, send_traces};

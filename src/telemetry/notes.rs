@@ -9,8 +9,12 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::{HeaderMap, HeaderValue};
+
+use super::ids;
 use super::methods::Method;
 use super::operations::{Failure, LoggedOperation, code_of, cut_key, log};
+use super::traces::Span;
 
 /// The code of a call whose caller went away: no status of it was sent.
 const CANCELLED: u16 = 1;
@@ -48,6 +52,9 @@ struct Sheet {
     /// Since when the call has been waiting for the log to reach the disk.
     waits_since: Option<Instant>,
     peer: Option<SocketAddr>,
+    /// The name that the request has brought along.
+    id: Option<HeaderValue>,
+    span: Option<Span>,
     failure: Option<Failure>,
 }
 
@@ -63,6 +70,31 @@ impl Notes {
         let mut sheet = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         sheet.peer = peer;
         Notes(Some(sheet))
+    }
+
+    /// Notes on a call of `method` that begins with these headers, from `peer`. Where traces are sent
+    /// somewhere it is part of the one that the headers name.
+    pub fn of_call(peer: Option<SocketAddr>, method: &Method, headers: &HeaderMap) -> Notes {
+        let mut notes = Notes::begin(peer);
+        if let Some(sheet) = &mut notes.0 {
+            sheet.id = ids::brought(headers).cloned();
+            sheet.span = Span::begin(method, headers, peer);
+        }
+        notes
+    }
+
+    /// The name that the request has brought along.
+    pub fn id(&self) -> Option<&HeaderValue> {
+        self.0.as_ref().and_then(|sheet| sheet.id.as_ref())
+    }
+
+    /// Says in the trace of the call that it has ended with `code`.
+    pub(super) fn end_span(&mut self, code: u16) {
+        if let Some(sheet) = &mut self.0
+            && let Some(span) = sheet.span.take()
+        {
+            span.end(code, &sheet.namespace, sheet.storage_wait);
+        }
     }
 
     /// Does `work` with these notes at hand.
@@ -151,6 +183,8 @@ impl Sheet {
             storage_wait,
             waits_since,
             peer,
+            id,
+            span,
             failure,
         } = self;
         *has_subject = false;
@@ -160,6 +194,12 @@ impl Sheet {
         (*storage_wait, *waits_since, *peer) = (Duration::ZERO, None, None);
         if failure.is_some() {
             *failure = None;
+        }
+        if id.is_some() {
+            *id = None;
+        }
+        if span.is_some() {
+            *span = None;
         }
     }
 
@@ -186,6 +226,8 @@ impl Sheet {
             transferred_bytes: 0,
             storage_wait: (self.storage_wait + waits).min(elapsed),
             peer: self.peer,
+            request_id: self.id.clone().unwrap_or_else(ids::next),
+            trace_id: self.span.as_ref().map(Span::trace_id),
             failure: None,
         }
     }

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use parking_lot::Mutex;
 
+use super::lines;
 use super::methods::Method;
 use super::seconds::is_server_error;
 
@@ -55,6 +57,10 @@ pub struct LoggedOperation {
     pub storage_wait: Duration,
     /// Who called, where that is known.
     pub peer: Option<SocketAddr>,
+    /// The name of the request, by which its caller may know it.
+    pub request_id: HeaderValue,
+    /// The trace it is part of, where traces are sent somewhere.
+    pub trace_id: Option<String>,
     /// What came of it, where that was no success.
     pub failure: Option<Failure>,
 }
@@ -139,6 +145,7 @@ impl Operations {
             return;
         }
         let operation = Arc::new(describe());
+        lines::tell(&operation, is_failed);
         if is_slow {
             self.slow.push(&operation);
         }
@@ -227,6 +234,8 @@ mod tests {
             transferred_bytes: 0,
             storage_wait: Duration::ZERO,
             peer: None,
+            request_id: HeaderValue::from_static("r"),
+            trace_id: None,
             failure: None,
         }
     }

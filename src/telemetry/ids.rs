@@ -10,10 +10,14 @@ use http::{HeaderMap, HeaderValue};
 /// Longest name that is taken over.
 const LENGTH_MAX: usize = 128;
 
-/// The name that a request brings along, if it is fit to be shown; else a new one.
-pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
-    let brought = headers.get("x-request-id").filter(|value| is_fit(value.as_bytes()));
-    brought.cloned().unwrap_or_else(next)
+/// The name that a request brings along, if it is fit to be shown.
+pub fn brought(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get("x-request-id").filter(|value| is_fit(value.as_bytes()))
+}
+
+/// That, or else a new one.
+pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+    brought(headers).cloned().unwrap_or_else(next)
 }
 
 fn is_fit(name: &[u8]) -> bool {
@@ -21,7 +25,7 @@ fn is_fit(name: &[u8]) -> bool {
 }
 
 /// A name that no other request has, of this process or another.
-fn next() -> HeaderValue {
+pub(super) fn next() -> HeaderValue {
     static PROCESS: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // The only randomness of the standard library.
@@ -48,12 +52,12 @@ mod tests {
         let named = |name: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("x-request-id", HeaderValue::from_bytes(name.as_bytes()).unwrap());
-            of(&headers).to_str().unwrap().to_owned()
+            request_id(&headers).to_str().unwrap().to_owned()
         };
         assert_eq!(named("abc-1"), "abc-1");
         for name in ["", "a b", "€", &"x".repeat(LENGTH_MAX + 1)] {
             assert_eq!(named(name).len(), 32, "{name}");
         }
-        assert_ne!(of(&HeaderMap::new()), of(&HeaderMap::new()));
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 }
