@@ -1,4 +1,4 @@
-"""What a namespace and a server hold at most: the last that fits is taken, the next is told or makes room."""
+"""What namespaces and servers hold at most: the last that fits is taken, the next is told."""
 
 import contextlib
 
@@ -136,7 +136,9 @@ def test_as_many_namespaces_as_allowed_can_be_made_in_any_way(few):
             lambda: client.increment("d", "k"),
             lambda: client.namespaces.UpdateNamespace(request),
         ):
-            with refused("RESOURCE_EXHAUSTED", "TOO_MANY_NAMESPACES", metadata={"limit": 4}) as caught:
+            with refused(
+                "RESOURCE_EXHAUSTED", "TOO_MANY_NAMESPACES", metadata={"limit": 4}
+            ) as caught:
                 attempt()
             assert caught[0].retry_seconds is None
         client.namespaces.DeleteNamespace(pb.DeleteNamespaceRequest(namespace="a"))
@@ -185,7 +187,9 @@ def _pipeline(client):
     return pipe.cancel
 
 
-@pytest.mark.parametrize(("begin", "most"), [(_watch, 3), (_pipeline, 2)], ids=["watch", "pipeline"])
+@pytest.mark.parametrize(
+    ("begin", "most"), [(_watch, 3), (_pipeline, 2)], ids=["watch", "pipeline"]
+)
 def test_as_many_streams_of_a_kind_as_allowed_can_be_open(few, begin, most):
     with contextlib.ExitStack() as stack:
         # Each on a connection of its own: the limit is one over all callers.
@@ -208,10 +212,10 @@ def _begun(begin, client):
 
 def test_as_many_calls_as_allowed_can_be_open_on_a_connection(few):
     with Wire(few.address) as wire:
-        wire.read(2, lambda: wire.seen["settings"])
+        wire.greeted()
         streams = [wire.next_stream() for _ in range(6)]
         wire.send(b"".join(wire.headers(stream) for stream in streams))
-        wire.read(2, lambda: wire.seen[f"{streams[5]}"])
+        wire.answered(streams[5])
         assert wire.seen["reset REFUSED_STREAM"] == 1, wire.seen
         assert [stream for stream in streams if wire.seen[f"{stream}"]] == [streams[5]]
         assert not wire.is_over
@@ -225,12 +229,13 @@ def test_headers_as_large_as_allowed_pass(few, protocol):
             assert answer.status == (200 if passes else 431), (size, answer)
             continue
         with Wire(few.address) as wire:
-            wire.read(2, lambda wire=wire: wire.seen["settings"])
+            wire.greeted()
             stream = wire.next_stream()
-            frame = wire.headers(stream, SCAN, [("x-large", "y" * size)])
-            wire.send(frame)
-            wire.read(0.3, lambda wire=wire: wire.seen[":status 431"])
-            assert bool(wire.seen[":status 431"]) != passes, (size, wire.seen)
+            wire.send(wire.headers(stream, SCAN, [("x-large", "y" * size)]))
+            wire.pour(stream, message(b""), last=True)
+            assert wire.answered(stream)
+            expected = "grpc-status 0" if passes else ":status 431"
+            assert wire.seen[expected] == 1, (size, wire.seen)
             assert not wire.is_over
 
 
@@ -288,9 +293,9 @@ def test_a_message_as_large_as_allowed_is_read_and_a_larger_one_is_not(server):
         body += bytes([length >> 21]) + bytes(length)
         assert len(body) == size
         with Wire(server.address) as wire:
-            wire.read(2, lambda wire=wire: wire.seen["settings"])
+            wire.greeted()
             stream = wire.next_stream()
             wire.send(wire.headers(stream))
             wire.pour(stream, message(body), last=True)
-            wire.read(5, lambda wire=wire, stream=stream: wire.seen[f"{stream}"])
+            wire.answered(stream)
             assert wire.seen[f"grpc-status {code}"] == 1, (size, wire.seen)

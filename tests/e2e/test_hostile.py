@@ -106,7 +106,7 @@ class Attack:
 
 
 def p99(client, attack):
-    """The slowest call in a hundred of a victim that works until an attack is over; none may fail."""
+    """The slowest call in a hundred of a victim that works during an attack; none may fail."""
     taken = []
     while not attack.is_over():
         begun = time.perf_counter()

@@ -93,7 +93,7 @@ def test_a_call_of_which_the_rest_comes_after_its_deadline_is_not_executed(serve
         stream = wire.next_stream()
         wire.send(wire.headers(stream, extra=[("grpc-timeout", "100m")]))
         wire.pour(stream, body[:-missing])
-        wire.read(5, lambda: wire.seen[f"{stream}"])
+        wire.answered(stream)
         assert wire.seen["grpc-status 4"] == 1, wire.seen
         wire.send(DataFrame(stream, body[-missing:], flags=("END_STREAM",)).serialize())
         stream = wire.next_stream()

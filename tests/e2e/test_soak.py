@@ -1,10 +1,10 @@
 """Mixed load for minutes: what a server has in memory, open and on disk stays where it was.
 
-The first third is the warm-up. A line is fitted through the rest: through the lower quarters of short
-stretches, for a compaction lifts what lies above them by 15 MiB and lets it fall again. What the line rises by must
-be less than `RISE_BYTES_MAX`: in three minutes one percent an hour cannot be told from the breath of
-an allocator (2 to 3 MiB here), but 16 bytes lost with every call can. No more files may be open in the last third
-than in the second.
+The first third is the warm-up. A line is fitted through the rest: through the lower quarters of
+short stretches, for a compaction lifts what lies above them by 15 MiB and lets it fall again. What
+the line rises by must be less than `RISE_BYTES_MAX`: in three minutes one percent an hour cannot be
+told from the breath of an allocator (2 to 3 MiB here), but 30 bytes lost with every call can. No
+more files may be open in the last third than in the second.
 """
 
 import random
@@ -88,7 +88,9 @@ class Load:
             value = rng.randbytes(rng.choice((100, 1000, 8000)))
             # Sets, some of which expire; every kind of write and read.
             client.set("async", key, value)
-            client.set("async", f"t{rng.randrange(100)}", value, expiration=ttl(rng.randrange(1, 3000)))
+            client.set(
+                "async", f"t{rng.randrange(100)}", value, expiration=ttl(rng.randrange(1, 3000))
+            )
             client.value("async", key)
             client.increment("async", f"c{rng.randrange(10)}")
             client.set("small", f"k{rng.randrange(10_000)}", value)
@@ -111,7 +113,9 @@ class Load:
             request = pb.GetRequest(namespace="async", key="nothing")
             client.kv.Get(request, timeout=CALL_SECONDS_MAX, wait_for_ready=True)
         with dial(self.server.address) as connection:
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+            )
             while connection.recv(1 << 16):
                 pass
 
@@ -159,7 +163,7 @@ def compactions(server):
 
 
 def rise(samples):
-    """How far a line through `samples` rises from the first to the last; each is (seconds, number)."""
+    """How far a line through `samples` rises, first to last; each is (seconds, number)."""
     stretch = max(1, len(samples) // 12)
     pieces = [samples[at : at + stretch] for at in range(0, len(samples), stretch)]
     times = [statistics.mean(time for time, _ in piece) for piece in pieces]

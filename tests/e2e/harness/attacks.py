@@ -1,10 +1,10 @@
-"""What clients that mean no good do, each as a function; run as a program, for a process of its own.
+"""What clients that mean no good do, each as a function; run as a program, for its own process.
 
     python -m harness.attacks NAME ADDRESS SECONDS
 
-makes an attack, again and again where it is short, for that long and prints, as JSON, how often it did, what the
-server answered and which part of a processor it took. `idle` with that part instead of an address only
-takes the processor.
+makes an attack for that long, again and again where it is short, and prints as JSON how often it
+did, what the server answered and which part of a processor it took. `idle` with that part instead
+of an address only takes the processor.
 """
 
 import gzip
@@ -87,7 +87,7 @@ def _continuations(address, literal, size):
 def large_header(address, _):
     """A header of 60 KB; the same connection must still do a call that is as it should be."""
     with Wire(address) as wire:
-        wire.read(1, lambda: wire.seen["settings"])
+        wire.greeted()
         stream = wire.next_stream()
         block = wire.block(extra=[("x-large", "y" * 60_000)])
         parts = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
@@ -96,7 +96,7 @@ def large_header(address, _):
             frames += ContinuationFrame(stream, part).serialize()
         frames += ContinuationFrame(stream, parts[-1], flags=("END_HEADERS",)).serialize()
         wire.send(frames)
-        wire.read(1, lambda: wire.seen[f"{stream}"])
+        wire.answered(stream)
         return wire.outcome() + _polite_call(wire)
 
 
@@ -125,7 +125,7 @@ def unfinished_messages(address, end):
     """64 calls each send 3.7 of the 4 MiB they announced, and stop there."""
     body = message(bytes(3_879_731), length=4 * MEBIBYTE)
     with Wire(address) as wire:
-        wire.read(1, lambda: wire.seen["settings"])
+        wire.greeted()
         sent = 0
         for _ in range(64):
             stream = wire.next_stream()
@@ -141,24 +141,24 @@ def gzip_bomb(address, _):
     """65 KB that would be 64 MiB."""
     bomb = message(gzip.compress(bytes(64 * MEBIBYTE)), flag=1)
     with Wire(address) as wire:
-        wire.read(1, lambda: wire.seen["settings"])
+        wire.greeted()
         for _ in range(50):
             stream = wire.next_stream()
             wire.send(wire.headers(stream, extra=[("grpc-encoding", "gzip")]))
             wire.pour(stream, bomb, last=True)
-            wire.read(5, lambda: wire.seen[f"{stream}"])
+            wire.answered(stream)
         return wire.outcome() + _polite_call(wire)
 
 
 def declared_message(address, _):
     """A message of which the head says that it has 2 GiB."""
     with Wire(address) as wire:
-        wire.read(1, lambda: wire.seen["settings"])
+        wire.greeted()
         for _ in range(50):
             stream = wire.next_stream()
             wire.send(wire.headers(stream))
             wire.pour(stream, message(b"x" * 100, length=1 << 31))
-            wire.read(5, lambda: wire.seen[f"{stream}"])
+            wire.answered(stream)
         return wire.outcome() + _polite_call(wire)
 
 
@@ -242,7 +242,7 @@ def unfinished_body(address, end):
         stream = wire.next_stream()
         wire.send(wire.headers(stream))
         wire.pour(stream, message(set_request(b"k", 1000))[:100])
-        wire.read(end - time.monotonic(), lambda: wire.seen[f"{stream}"] or wire.is_over)
+        wire.answered(stream, end - time.monotonic())
         took = round((time.monotonic() - begun) * 1000)
         return wire.outcome() + Counter({"milliseconds": took}) + _polite_call(wire)
 

@@ -1,4 +1,4 @@
-"""Little memory: a group of processes that the kernel lets have only so much, and kills for more."""
+"""Little memory: a group of processes that may have only so much and is killed for more."""
 
 import contextlib
 import itertools
@@ -73,7 +73,7 @@ def _remove(path):
 
 
 def _parent():
-    """The group below which one can be made: our own or, in version 2, where memory is dealt out."""
+    """The group below which to make one: our own or, in version 2, where memory is dealt out."""
     for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):

@@ -1,5 +1,6 @@
 """HTTP/2 by its frames, with nothing that keeps a caller polite: for clients that mean no good."""
 
+import base64
 import select
 import socket
 import struct
@@ -119,6 +120,15 @@ class Wire:
                 return
             self._take()
 
+    def answered(self, stream, seconds=5.0):
+        """Reads until a call has ended, by an answer or a reset."""
+        self.read(seconds, lambda: self.seen[f"{stream}"] or self.is_over)
+        return bool(self.seen[f"{stream}"])
+
+    def greeted(self):
+        """Reads until the server has told its settings: how much it takes at once."""
+        self.read(5, lambda: self.seen["settings"])
+
     def pour(self, stream, body, seconds=5.0, last=False):
         """Sends `body` as DATA as fast as the windows allow; says how much went out."""
         end, sent = time.monotonic() + seconds, 0
@@ -215,8 +225,6 @@ class Wire:
 
 
 def _text(value):
-    import base64
-
     return base64.b64decode(value + "=" * (-len(value) % 4)).decode(errors="replace")
 
 
