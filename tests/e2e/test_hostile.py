@@ -30,8 +30,9 @@ MEBIBYTE = 1 << 20
 GROWTH_BYTES_MAX = 32 * MEBIBYTE
 # How much slower the slowest call in a hundred may be.
 SLOWDOWN_MAX = 2.0
-# Below this a difference is the scheduler's, not the server's.
-P99_SECONDS_FLOOR = 0.001
+# Below this a difference is the scheduler's, not the server's: victim, attacker and server together
+# want more than the two processors there are.
+P99_SECONDS_FLOOR = 0.002
 PAIRS_MAX = 3
 SILENCE_SECONDS_MAX = 6
 # Short, so that a row is short; the timeout of the preface stays what it is for everybody.
@@ -207,8 +208,8 @@ def test_a_server_without_descriptors_goes_on_serving_whom_it_has_and_does_not_s
         client.set("victim", "k", b"v" * 100)
         if when == "later":
             # Below what it could know when it started: accepting itself fails.
-            in_use = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
-            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use + 8, in_use + 8))
+            enough = server.descriptors() + 8
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (enough, enough))
         crowd = [dial(server.address) for _ in range(100)]
         try:
             begun, used = time.monotonic(), processor_seconds(server)

@@ -12,7 +12,6 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import pytest
@@ -126,18 +125,6 @@ class Load:
         self.client.namespaces.DeleteNamespace(request, timeout=CALL_SECONDS_MAX)
 
 
-def rss_anonymous(server):
-    """What it has in memory that is its own, in bytes."""
-    status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
-    [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
-    return int(line.split()[1]) * 1024
-
-
-def descriptors(server):
-    """How many files and sockets it has open."""
-    return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
-
-
 def disk_bytes(server):
     """What its directory takes, space set aside included."""
     total = 0
@@ -187,8 +174,8 @@ def sample(server, client, begun):
     """Takes one."""
     return Sample(
         time.monotonic() - begun,
-        rss_anonymous(server),
-        descriptors(server),
+        server.anonymous_bytes(),
+        server.descriptors(),
         disk_bytes(server) - 3 * live_bytes(client) - 2 * SEGMENT_BYTES,
     )
 
