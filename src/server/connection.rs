@@ -88,7 +88,10 @@ impl<S: Handler, W: Handler> Host<S, W> {
             None => (Socket::Plain(socket), None),
             Some(tls) => match tls.agree(socket, self.limits.preface_timeout).await {
                 Ok(agreed) => agreed,
-                Err(error) => return tracing::debug!(?peer, %error, "no encryption agreed on"),
+                Err(error) => {
+                    telemetry::metrics::handshake_failed();
+                    return tracing::debug!(?peer, %error, "no encryption agreed on");
+                }
             },
         };
         let (is_encrypted, is_certified) = (tls.is_some(), names.is_some());

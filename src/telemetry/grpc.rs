@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::methods::{Method, methods};
+use super::methods::{Kind, Method, methods};
 use super::page::{Page, Shape};
 use super::seconds::CODES;
 
@@ -54,12 +54,16 @@ pub(super) fn code_name(code: u16) -> &'static str {
     CODE_LABELS.get(usize::from(code)).copied().unwrap_or("Unknown")
 }
 
+/// How the services of this server's own schema are called.
+const OWN: &str = "pykv.";
+
 struct Sum {
     method: &'static Method,
     started: u64,
     handled: [u64; CODES],
     edges: [u64; EDGES.len() + 1],
     time: Duration,
+    operations: u64,
 }
 
 /// Writes the series of every known method. OK shows from the start, other codes once they happen.
@@ -85,24 +89,66 @@ pub(super) fn write(page: &mut Page) {
         }
     }
 
+    let name = "grpc_server_msg_received_total";
+    page.family(name, Shape::Counter, "Messages received from callers.");
+    for sum in &sums {
+        let received = match sum.method.kind() {
+            Kind::Unary | Kind::ServerStream => sum.started,
+            Kind::ClientStream | Kind::BidiStream => sum.operations,
+        };
+        page.sample(name, &labels(sum.method), received);
+    }
+
+    let name = "grpc_server_msg_sent_total";
+    page.family(name, Shape::Counter, "Messages sent to callers.");
+    for sum in &sums {
+        let sent = match sum.method.kind() {
+            Kind::Unary | Kind::ClientStream => sum.handled[0],
+            Kind::ServerStream | Kind::BidiStream => sum.operations,
+        };
+        page.sample(name, &labels(sum.method), sent);
+    }
+
     page.family("grpc_server_handling_seconds", Shape::Histogram, "How long calls took.");
     for sum in &sums {
         histogram(page, sum);
     }
+    write_requests(page, &sums);
+}
+
+/// The same in fewer labels, for the methods of this service only.
+fn write_requests(page: &mut Page, sums: &[Sum]) {
+    let own: Vec<_> = sums.iter().filter(|sum| sum.method.service.starts_with(OWN)).collect();
+    let name = "pykv_requests_total";
+    page.family(name, Shape::Counter, "Calls ended, by method and code.");
+    for sum in &own {
+        for (code, count) in CODE_LABELS.iter().zip(sum.handled) {
+            if count > 0 || *code == "OK" {
+                page.sample(name, &[("method", &sum.method.name), ("code", code)], count);
+            }
+        }
+    }
+    let name = "pykv_request_duration_seconds";
+    page.family(name, Shape::Histogram, "How long calls took, by method.");
+    for sum in &own {
+        buckets(page, name, &[("method", &sum.method.name)], sum);
+    }
 }
 
 fn histogram(page: &mut Page, sum: &Sum) {
-    let [kind, service, method] = labels(sum.method);
+    buckets(page, "grpc_server_handling_seconds", &labels(sum.method), sum);
+}
+
+fn buckets(page: &mut Page, name: &str, labels: &[(&str, &str)], sum: &Sum) {
     let mut seen = 0;
     let edges = EDGES.iter().map(|edge| edge.1).chain(["+Inf"]);
     for (edge, count) in edges.zip(sum.edges) {
         seen += count;
-        let labels = [kind, service, method, ("le", edge)];
-        page.sample("grpc_server_handling_seconds_bucket", &labels, seen);
+        let labels: Vec<_> = labels.iter().copied().chain([("le", edge)]).collect();
+        page.sample(&format!("{name}_bucket"), &labels, seen);
     }
-    let labels = [kind, service, method];
-    page.sample("grpc_server_handling_seconds_sum", &labels, sum.time.as_secs_f64());
-    page.sample("grpc_server_handling_seconds_count", &labels, seen);
+    page.sample(&format!("{name}_sum"), labels, sum.time.as_secs_f64());
+    page.sample(&format!("{name}_count"), labels, seen);
 }
 
 fn sum(method: &'static Method) -> Sum {
@@ -112,9 +158,11 @@ fn sum(method: &'static Method) -> Sum {
         handled: [0; CODES],
         edges: [0; EDGES.len() + 1],
         time: Duration::ZERO,
+        operations: 0,
     };
     method.tallies(|tally| {
         sum.started += tally.started;
+        sum.operations += tally.operations;
         sum.time += tally.sum;
         for (to, from) in sum.handled.iter_mut().zip(tally.handled) {
             *to += from;

@@ -15,19 +15,19 @@ pub(super) struct Timed {
 
 /// One sync of the log.
 const SYNC: Timed = Timed {
-    name: "pykv_log_sync_seconds",
+    name: "pykv_wal_fsync_seconds",
     help: "How long the log took to reach the disk.",
     edges: &[0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0],
 };
 /// One compaction of the log.
 const COMPACTION: Timed = Timed {
-    name: "pykv_log_compaction_seconds",
+    name: "pykv_compaction_seconds",
     help: "How long compactions of the log took.",
     edges: &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0],
 };
 /// One replay of the log.
 const REPLAY: Timed = Timed {
-    name: "pykv_log_replay_seconds",
+    name: "pykv_wal_replay_seconds",
     help: "How long replaying the log at the start took.",
     edges: &[0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0],
 };
@@ -36,9 +36,13 @@ pub(super) const TIMED: [&Timed; 3] = [&SYNC, &COMPACTION, &REPLAY];
 
 /// Every counter, with its help text.
 const TORN_TAIL: (&str, &str) =
-    ("pykv_log_torn_tail_bytes_total", "Bytes cut from the end of the log after a crash.");
+    ("pykv_wal_torn_tail_bytes_total", "Bytes cut from the end of the log after a crash.");
 const REFUSED: (&str, &str) =
     ("pykv_connections_refused_total", "Connections closed at once because a limit was reached.");
+const HANDSHAKES: (&str, &str) =
+    ("pykv_tls_handshake_failures_total", "Connections on which no encryption was agreed.");
+const COMPACTIONS: (&str, &str) =
+    ("pykv_compactions_total", "Compactions of the log that have ended, by what came of them.");
 const ACCEPTED: (&str, &str) = ("pykv_connections_accepted_total", "Connections accepted.");
 
 /// Every gauge, with its help text.
@@ -58,6 +62,9 @@ struct Handles {
     torn_tail: Counter,
     refused: Counter,
     accepted: Counter,
+    handshakes: Counter,
+    compacted: Counter,
+    not_compacted: Counter,
     reloaded: Gauge,
     reloaded_at: Gauge,
 }
@@ -69,7 +76,7 @@ pub(super) fn declare() {
     for timed in TIMED {
         metrics::describe_histogram!(timed.name, Unit::Seconds, timed.help);
     }
-    for (name, help) in [TORN_TAIL, REFUSED, ACCEPTED] {
+    for (name, help) in [TORN_TAIL, REFUSED, ACCEPTED, HANDSHAKES, COMPACTIONS] {
         metrics::describe_counter!(name, help);
     }
     for (name, help) in [RELOADED, RELOADED_AT] {
@@ -82,6 +89,9 @@ pub(super) fn declare() {
         torn_tail: metrics::counter!(TORN_TAIL.0),
         refused: metrics::counter!(REFUSED.0),
         accepted: metrics::counter!(ACCEPTED.0),
+        handshakes: metrics::counter!(HANDSHAKES.0),
+        compacted: metrics::counter!(COMPACTIONS.0, "result" => "ok"),
+        not_compacted: metrics::counter!(COMPACTIONS.0, "result" => "failed"),
         reloaded: metrics::gauge!(RELOADED.0),
         reloaded_at: metrics::gauge!(RELOADED_AT.0),
     });
@@ -96,7 +106,20 @@ pub fn sync_seconds(elapsed: Duration) {
 
 /// A compaction of the log took `elapsed`.
 pub fn compaction_seconds(elapsed: Duration) {
-    with(|handles| handles.compaction.record(elapsed.as_secs_f64()));
+    with(|handles| {
+        handles.compaction.record(elapsed.as_secs_f64());
+        handles.compacted.increment(1);
+    });
+}
+
+/// A compaction of the log failed.
+pub fn compaction_failed() {
+    with(|handles| handles.not_compacted.increment(1));
+}
+
+/// No encryption was agreed on a connection.
+pub fn handshake_failed() {
+    with(|handles| handles.handshakes.increment(1));
 }
 
 /// Replaying the log took `elapsed`.

@@ -25,6 +25,7 @@
 mod buckets;
 mod grpc;
 mod ids;
+mod kept;
 mod lines;
 mod log;
 mod methods;
@@ -40,7 +41,9 @@ mod traces;
 pub use ids::{brought, request_id};
 pub use log::{LogFormat, check_filter, refilter, trace};
 pub use methods::{Kind, Method, answers, find, method, methods, register};
-pub use metrics::{compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes};
+pub use metrics::{
+    compaction_failed, compaction_seconds, replay_seconds, sync_seconds, torn_tail_bytes,
+};
 pub use notes::{
     Notes, Particulars, StorageWait, Subject, message_begins, note_keys, note_received,
     note_subject,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
-use super::page::Page;
+use super::page::{Page, Shape};
 use super::{grpc, metrics as events, store};
 
 /// Renders what was recorded. Cloning gives another handle to the same.
@@ -49,6 +49,9 @@ impl Handle {
     pub fn render(&self) -> String {
         self.process.collect();
         let mut page = Page::default();
+        let help = "What runs here; always 1.";
+        page.family("pykv_build_info", Shape::Gauge, help);
+        page.sample("pykv_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         grpc::write(&mut page);
         store::write(&mut page);
         let mut text = self.recorder.render();
@@ -111,6 +114,6 @@ mod tests {
             let (_, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
-        assert!(text.contains("pykv_log_sync_seconds_bucket{le=\"2\"} "), "no buckets in:\n{text}");
+        assert!(text.contains("pykv_wal_fsync_seconds_bucket{le=\"2\"} "), "no buckets in:\n{text}");
     }
 }

@@ -1,16 +1,13 @@
 //! What the store holds, asked for when somebody scrapes.
 
-use std::fmt;
+use parking_lot::{Mutex, RwLock};
 
-use parking_lot::RwLock;
-
+use super::kept::Kept;
 use super::page::{Page, Shape};
 
-/// Most namespaces with series of their own; the others are summed under `_other`, a name that no
-/// namespace can have. A thousand tenants times eleven series is what a scrape should carry.
-pub const NAMESPACES_MAX: usize = 1_000;
-
-const OTHER: &str = "_other";
+/// Most namespaces with series of their own: two hundred tenants times thirteen series is what a scrape
+/// should carry. The others are summed under `_other`, a name that no namespace can have.
+pub const NAMESPACES_MAX: usize = 200;
 
 /// One namespace at the moment of a scrape. Counters are since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +18,10 @@ pub struct NamespaceSample {
     pub keys: u64,
     /// Bytes, as charged.
     pub bytes: u64,
+    /// Most entries it may hold.
+    pub limit_keys: Option<u64>,
+    /// Most bytes it may be charged.
+    pub limit_bytes: Option<u64>,
     /// Reads that found an entry.
     pub hits: u64,
     /// Reads that did not.
@@ -44,16 +45,14 @@ pub struct NamespaceSample {
 /// The store at the moment of a scrape.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoreSample {
-    /// Every namespace, in the order in which they should keep their own series.
+    /// Every namespace, in any order.
     pub namespaces: Vec<NamespaceSample>,
     /// Bytes of the log on disk.
     pub log_bytes: u64,
     /// Records in the log since its last compaction.
     pub log_records: u64,
-    /// Syncs of the log since the start of the process.
-    pub log_syncs: u64,
-    /// Watch streams open.
-    pub watches: u64,
+    /// Calls that wait for the log to reach the disk.
+    pub waiting_writes: u64,
     /// Bytes charged over all namespaces.
     pub memory_used_bytes: u64,
     /// Most bytes over all namespaces.
@@ -68,6 +67,9 @@ pub struct StoreSample {
 
 type Collect = Box<dyn Fn() -> StoreSample + Send + Sync>;
 
+/// Which namespaces have series of their own.
+static KEPT: Mutex<Kept> = Mutex::new(Kept::new(NAMESPACES_MAX));
+
 static COLLECTOR: RwLock<Option<Collect>> = RwLock::new(None);
 
 /// Sets who is asked at each scrape; the last one set holds. It must not scrape itself.
@@ -80,19 +82,19 @@ pub(super) fn write(page: &mut Page) {
     let sample = COLLECTOR.read().as_ref().map(|collect| collect());
     if let Some(sample) = sample {
         write_store(page, &sample);
-        write_namespaces(page, bounded(sample.namespaces));
+        write_namespaces(page, &KEPT.lock().bounded(sample.namespaces));
     }
 }
 
 fn write_store(page: &mut Page, sample: &StoreSample) {
-    use Shape::{Counter, Gauge};
+    use Shape::Gauge;
     let count = u64::try_from(sample.namespaces.len()).unwrap_or(u64::MAX);
     page.single("pykv_namespaces", Gauge, "Namespaces that exist.", count);
-    page.single("pykv_watches", Gauge, "Watch streams open.", sample.watches);
-    page.single("pykv_log_bytes", Gauge, "Bytes of the log on disk.", sample.log_bytes);
+    page.single("pykv_wal_bytes", Gauge, "Bytes of the log on disk.", sample.log_bytes);
     let help = "Records in the log since its last compaction.";
-    page.single("pykv_log_records", Gauge, help, sample.log_records);
-    page.single("pykv_log_syncs_total", Counter, "Syncs of the log.", sample.log_syncs);
+    page.single("pykv_wal_records", Gauge, help, sample.log_records);
+    let help = "Calls that wait for the log to reach the disk.";
+    page.single("pykv_store_queue_depth", Gauge, help, sample.waiting_writes);
     let help = "Bytes charged to all namespaces.";
     page.single("pykv_memory_used_bytes", Gauge, help, sample.memory_used_bytes);
     let help = "Most bytes that all namespaces together may be charged.";
@@ -104,103 +106,77 @@ fn write_store(page: &mut Page, sample: &StoreSample) {
     page.single("pykv_read_only", Gauge, help, u8::from(sample.read_only));
 }
 
-/// A series that every namespace has.
-struct Series {
+/// A family with a series, or two, of every namespace.
+struct Family {
     name: &'static str,
     shape: Shape,
     help: &'static str,
-    read: fn(&NamespaceSample) -> u64,
+    read: &'static [Read],
 }
 
-impl fmt::Debug for Series {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
+/// How the value of a series is read, and what tells it from others of its family.
+struct Read {
+    reason: Option<&'static str>,
+    value: fn(&NamespaceSample) -> Option<u64>,
 }
 
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&NamespaceSample) -> u64,
-) -> Series {
-    Series { name, shape: Shape::Counter, help, read }
+const fn plain(value: fn(&NamespaceSample) -> Option<u64>) -> [Read; 1] {
+    [Read { reason: None, value }]
 }
 
-const fn gauge(
-    name: &'static str,
-    help: &'static str,
-    read: fn(&NamespaceSample) -> u64,
-) -> Series {
-    Series { name, shape: Shape::Gauge, help, read }
+macro_rules! families {
+    ($($name:literal $shape:ident $help:literal $read:expr;)+) => {
+        &[$(Family { name: $name, shape: Shape::$shape, help: $help, read: &$read }),+]
+    };
 }
 
-const SERIES: [Series; 11] = [
-    gauge("pykv_namespace_keys", "Entries held.", |n| n.keys),
-    gauge("pykv_namespace_bytes", "Bytes charged.", |n| n.bytes),
-    gauge("pykv_namespace_watches", "Watch streams open.", |n| n.watches),
-    counter("pykv_namespace_hits_total", "Reads that found an entry.", |n| n.hits),
-    counter("pykv_namespace_misses_total", "Reads that found none.", |n| n.misses),
-    counter("pykv_namespace_sets_total", "Entries written.", |n| n.sets),
-    counter("pykv_namespace_deletes_total", "Entries deleted on request.", |n| n.deletes),
-    counter("pykv_namespace_expirations_total", "Entries whose time was up.", |n| n.expirations),
-    counter("pykv_namespace_evictions_total", "Entries removed to stay within a limit.", |n| {
-        n.evictions
-    }),
-    counter("pykv_namespace_quota_rejections_total", "Writes refused by a limit.", |n| {
-        n.quota_rejections
-    }),
-    counter("pykv_namespace_rate_limit_rejections_total", "Requests refused by the rate.", |n| {
-        n.rate_limit_rejections
-    }),
-];
+const FAMILIES: &[Family] = families! {
+    "pykv_keys" Gauge "Entries held." plain(|n| Some(n.keys));
+    "pykv_bytes" Gauge "Bytes charged." plain(|n| Some(n.bytes));
+    "pykv_limit_keys" Gauge "Most entries, where there is a limit." plain(|n| n.limit_keys);
+    "pykv_limit_bytes" Gauge "Most bytes, where there is a limit." plain(|n| n.limit_bytes);
+    "pykv_watches" Gauge "Watch streams open." plain(|n| Some(n.watches));
+    "pykv_hits_total" Counter "Reads that found an entry." plain(|n| Some(n.hits));
+    "pykv_misses_total" Counter "Reads that found none." plain(|n| Some(n.misses));
+    "pykv_sets_total" Counter "Entries written." plain(|n| Some(n.sets));
+    "pykv_deletes_total" Counter "Entries deleted on request." plain(|n| Some(n.deletes));
+    "pykv_expirations_total" Counter "Entries whose time was up." plain(|n| Some(n.expirations));
+    "pykv_evictions_total" Counter "Entries removed to stay within a limit."
+        plain(|n| Some(n.evictions));
+    "pykv_rejections_total" Counter "Requests refused, by what stood against them." [
+        Read { reason: Some("quota"), value: |n| Some(n.quota_rejections) },
+        Read { reason: Some("rate"), value: |n| Some(n.rate_limit_rejections) },
+    ];
+};
 
-fn write_namespaces(page: &mut Page, namespaces: Vec<NamespaceSample>) {
-    for series in &SERIES {
-        page.family(series.name, series.shape, series.help);
-        for namespace in &namespaces {
-            page.sample(series.name, &[("namespace", &namespace.name)], (series.read)(namespace));
+fn write_namespaces(page: &mut Page, namespaces: &[NamespaceSample]) {
+    for Family { name, shape, help, read } in FAMILIES {
+        page.family(name, *shape, help);
+        for namespace in namespaces {
+            for Read { reason, value } in *read {
+                let Some(value) = value(namespace) else { continue };
+                let (own, reason) =
+                    (("namespace", namespace.name.as_str()), reason.map(|r| ("reason", r)));
+                let labels: Vec<_> = [own].into_iter().chain(reason).collect();
+                page.sample(name, &labels, value);
+            }
         }
     }
 }
-
-/// The first [`NAMESPACES_MAX`], and one more that is the sum of the others.
-fn bounded(mut namespaces: Vec<NamespaceSample>) -> Vec<NamespaceSample> {
-    if namespaces.len() <= NAMESPACES_MAX {
-        return namespaces;
-    }
-    let rest = namespaces.split_off(NAMESPACES_MAX);
-    let start = NamespaceSample { name: OTHER.into(), ..NamespaceSample::default() };
-    namespaces.push(rest.iter().fold(start, |sum, n| NamespaceSample {
-        name: sum.name,
-        keys: sum.keys + n.keys,
-        bytes: sum.bytes + n.bytes,
-        hits: sum.hits + n.hits,
-        misses: sum.misses + n.misses,
-        sets: sum.sets + n.sets,
-        deletes: sum.deletes + n.deletes,
-        expirations: sum.expirations + n.expirations,
-        evictions: sum.evictions + n.evictions,
-        quota_rejections: sum.quota_rejections + n.quota_rejections,
-        rate_limit_rejections: sum.rate_limit_rejections + n.rate_limit_rejections,
-        watches: sum.watches + n.watches,
-    }));
-    namespaces
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_beyond_the_bound_are_summed_and_nothing_is_lost() {
-        let many = (0..NAMESPACES_MAX + 5).map(|n| NamespaceSample {
-            name: format!("n{n}"),
-            keys: 2,
-            ..NamespaceSample::default()
-        });
-        let kept = bounded(many.collect());
-        assert_eq!(kept.len(), NAMESPACES_MAX + 1);
-        let last = &kept[NAMESPACES_MAX];
-        assert_eq!((last.name.as_str(), last.keys), (OTHER, 10));
+    fn every_series_of_a_namespace_is_written() {
+        let mut page = Page::default();
+        let sample =
+            NamespaceSample { name: "a".into(), limit_keys: Some(7), ..Default::default() };
+        write_namespaces(&mut page, &[sample]);
+        let text = page.into_text();
+        assert!(text.contains("pykv_limit_keys{namespace=\"a\"} 7\n"), "{text}");
+        assert!(!text.contains("pykv_limit_bytes{"), "{text}");
+        let rejections = "pykv_rejections_total{namespace=\"a\",reason=\"rate\"} 0\n";
+        assert!(text.contains(rejections), "{text}");
     }
 }

@@ -154,11 +154,14 @@ def test_metrics_tell_what_each_namespace_holds(server, client, name):
     _, samples = metrics(server)
     label = f'{{namespace="{name}"}}'
     for series in ("keys", "hits_total", "misses_total", "sets_total"):
-        assert float(samples[f"pykv_namespace_{series}{label}"]) == 1, series
-    assert float(samples[f"pykv_namespace_bytes{label}"]) > 2
+        assert float(samples[f"pykv_{series}{label}"]) == 1, series
+    assert float(samples[f"pykv_bytes{label}"]) > 2
     assert float(samples["pykv_ready"]) == 1
-    assert float(samples["pykv_log_records"]) > 0
-    assert float(samples["pykv_log_sync_seconds_count"]) > 0
+    assert float(samples["pykv_wal_records"]) > 0
+    assert float(samples["pykv_wal_fsync_seconds_count"]) > 0
+    assert float(samples["pykv_store_queue_depth"]) >= 0
+    assert 'pykv_requests_total{method="Get",code="OK"}' in samples
+    assert 'pykv_request_duration_seconds_count{method="Get"}' in samples
     assert float(samples["process_resident_memory_bytes"]) > 1 << 20
 
 

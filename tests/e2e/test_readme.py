@@ -55,7 +55,7 @@ def test_what_is_shown_for_curl_answers(shell):
     lines = [line.replace("curl ", "curl -sf ") for line in shell_lines("curl")]
     written, value, ready, metrics = map(shell, lines)
     assert (written, value, ready) == (b"", b"hello", b"ready\n")
-    assert b"pykv_namespace_keys" in metrics
+    assert b"pykv_keys" in metrics
 
 
 def test_what_is_shown_over_http_answers(shell):

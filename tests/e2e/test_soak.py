@@ -145,7 +145,7 @@ def live_bytes(client):
 def compactions(server):
     """How many there have been."""
     lines = server.http("/metrics")[2].decode().splitlines()
-    name = "pykv_log_compaction_seconds_count"
+    name = "pykv_compaction_seconds_count"
     return sum(int(float(line.split()[-1])) for line in lines if line.startswith(name))
 
 

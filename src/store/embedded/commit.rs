@@ -319,6 +319,14 @@ impl Commit {
     }
 }
 
+impl Commit {
+    /// Calls that wait for the log to reach the disk.
+    pub(super) fn waiting(&self) -> usize {
+        let desks: Vec<_> = self.desks.lock().iter().filter_map(Weak::upgrade).collect();
+        desks.iter().map(|desk| desk.waiting.lock().len()).sum()
+    }
+}
+
 /// Where the callers of one worker wait. Its task runs on that worker and wakes them from there: a
 /// wake from another thread costs a system call each, a wake from the own thread none.
 #[derive(Debug, Default)]

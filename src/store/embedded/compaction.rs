@@ -103,7 +103,10 @@ impl Shared {
                 tracing::info!(elapsed = ?begun.elapsed(), bytes, "the log was compacted");
             }
             Ok(false) => {}
-            Err(error) => tracing::error!(error = %error, "the log could not be compacted"),
+            Err(error) => {
+                telemetry::compaction_failed();
+                tracing::error!(error = %error, "the log could not be compacted");
+            }
         }
         self.compactor.end(outcome.is_ok());
     }

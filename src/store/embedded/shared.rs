@@ -203,8 +203,12 @@ impl Shared {
         let stats = self.log.stats();
         let namespaces = self.registry.all();
         let namespaces = namespaces.iter().filter_map(|namespace| {
-            let stats = namespace.enter()?.stats();
+            let turn = namespace.enter()?;
+            let (stats, rules) = (turn.stats(), turn.state.engine.rules().clone());
+            drop(turn);
             Some(NamespaceSample {
+                limit_keys: rules.keys_max,
+                limit_bytes: rules.bytes_max,
                 name: stats.namespace,
                 keys: stats.usage.keys,
                 bytes: stats.usage.bytes,
@@ -223,8 +227,7 @@ impl Shared {
             namespaces: namespaces.collect(),
             log_bytes: stats.bytes,
             log_records: stats.records_since_compaction,
-            log_syncs: stats.syncs,
-            watches: self.registry.all().iter().map(|namespace| namespace.watched()).sum(),
+            waiting_writes: self.commit.waiting() as u64,
             memory_used_bytes: self.budget.used(),
             memory_limit_bytes: self.budget.limit(),
             ready: !self.is_stopping(),
