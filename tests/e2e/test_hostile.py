@@ -66,7 +66,7 @@ ROWS = [
     Row("large_header", {":status 431": 1, "lives on": 1}),
     Row("open_streams", {**CALM, "reset REFUSED_STREAM": 1000}),
     # What a connection may hold, and what may wait in the windows of its calls.
-    Row("unfinished_messages", {"grpc-status 4": 60, "lives on": 1}, {"sent MiB": 28}, seconds=3),
+    Row("unfinished_messages", {"grpc-status 4": 60, "lives on": 1}, {"sent MiB": 28}, seconds=3.5),
     Row("gzip_bomb", {"grpc-status 12": 50, "lives on": 1}),
     Row("declared_message", {"grpc-status 8": 50, "lives on": 1}),
     Row("empty_data", CALM),

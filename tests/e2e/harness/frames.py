@@ -137,7 +137,7 @@ class Wire:
             if size <= 0:
                 if time.monotonic() > end:
                     break
-                self.read(0.05, lambda: min(self.credit, self.credits[stream]) > 0)
+                self.read(0.01, lambda: min(self.credit, self.credits[stream]) > 0)
                 continue
             flags = ("END_STREAM",) if last and sent + size == len(body) else ()
             if not self.send(DataFrame(stream, body[sent : sent + size], flags=flags).serialize()):
@@ -192,6 +192,9 @@ class Wire:
                         s: credit + value - self.initial for s, credit in self.credits.items()
                     }
                     self.initial = value
+            if not flags & _ACK:
+                # Until then the server counts with what every caller may assume.
+                self._reply(b"\0\0\0\x04\x01\0\0\0\0")
         elif kind == "window":
             [more] = struct.unpack(">I", body)
             if stream:
