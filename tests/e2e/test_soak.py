@@ -22,11 +22,11 @@ from harness.wire import at_most, pb, ttl
 
 MEBIBYTE = 1 << 20
 SECONDS = "E2E_SOAK_SECONDS"
-SEGMENT_BYTES = 4 * MEBIBYTE
+SEGMENT_BYTES = 8 * MEBIBYTE
 KEYS = 1000
 COMPACTIONS_MIN = 50
 ENV = {
-    "PYKV_WAL_SEGMENT_BYTES": "4MiB",
+    "PYKV_WAL_SEGMENT_BYTES": "8MiB",
     # So few that the log is compacted every few seconds.
     "PYKV_MAX_WAL_ENTRIES": "2000",
     "PYKV_WAL_MIN_FREE_BYTES": "0",

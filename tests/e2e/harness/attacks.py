@@ -71,6 +71,7 @@ def empty_continuations(address, _):
 
 def _continuations(address, literal, size):
     with Wire(address) as wire:
+        wire.greeted()
         stream = wire.next_stream()
         wire.send(wire.headers(stream, flags=()))
         # A literal header of one letter with a value of 16,000: the name, its length, the value.
@@ -230,6 +231,7 @@ def half_headers(address, end):
     """Headers of a call that do not go on; whoever pings gets no answer."""
     begun = time.monotonic()
     with Wire(address, answers_pings=False) as wire:
+        wire.greeted()
         wire.send(wire.headers(wire.next_stream(), flags=()))
         wire.read(end - time.monotonic(), lambda: wire.closed)
         took = round((time.monotonic() - begun) * 1000)

@@ -64,7 +64,7 @@ class Wire:
         self.credit, self.initial, self.credits = 65_535, 65_535, {}
         self.closed = False
         self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
-        self._received = bytearray()
+        self._received, self._owed = bytearray(), b""
         self._stream = -1
         self.send(PREFACE + SettingsFrame(0, settings=settings or {}).serialize())
 
@@ -119,6 +119,7 @@ class Wire:
             if wait <= 0 or not select.select([self.socket], [], [], wait)[0]:
                 return
             self._take()
+            self._pay()
 
     def answered(self, stream, seconds=5.0):
         """Reads until a call has ended, by an answer or a reset."""
@@ -137,7 +138,7 @@ class Wire:
             if size <= 0:
                 if time.monotonic() > end:
                     break
-                self.read(0.05, lambda: min(self.credit, self.credits[stream]) > 0)
+                self.read(0.01, lambda: min(self.credit, self.credits[stream]) > 0)
                 continue
             flags = ("END_STREAM",) if last and sent + size == len(body) else ()
             if not self.send(DataFrame(stream, body[sent : sent + size], flags=flags).serialize()):
@@ -182,7 +183,7 @@ class Wire:
         elif kind == "ping":
             self.seen["pong" if flags & _ACK else "ping"] += 1
             if self.answers_pings and not flags & _ACK:
-                self._reply(b"\0\0\x08\x06\x01\0\0\0\0" + body)
+                self._owed += b"\0\0\x08\x06\x01\0\0\0\0" + body
         elif kind == "settings":
             self.seen["settings acknowledged" if flags & _ACK else "settings"] += 1
             for at in range(0, len(body), 6):
@@ -192,6 +193,9 @@ class Wire:
                         s: credit + value - self.initial for s, credit in self.credits.items()
                     }
                     self.initial = value
+            if not flags & _ACK:
+                # Until then the server counts with what every caller may assume.
+                self._owed += b"\0\0\0\x04\x01\0\0\0\0"
         elif kind == "window":
             [more] = struct.unpack(">I", body)
             if stream:
@@ -209,11 +213,11 @@ class Wire:
         elif kind == "data":
             self.seen["data bytes"] += len(body)
 
-    def _reply(self, data):
-        try:
-            self.socket.send(data)
-        except OSError:
-            pass
+    def _pay(self):
+        # Between frames only: never while a part of one is on its way.
+        owed, self._owed = self._owed, b""
+        if owed:
+            self.send(owed)
 
     def open_windows(self):
         """Lets the server send as much as it likes."""
