@@ -178,8 +178,9 @@ class Server:
     def anonymous_bytes(self):
         """What of that is its own, and no file of which others have a part."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
-        return int(line.split()[1]) * 1024
+        lines = [line for line in status.splitlines() if line.startswith("RssAnon:")]
+        assert lines, "it has ended"
+        return int(lines[0].split()[1]) * 1024
 
     def descriptors(self):
         """How many files and sockets it has open."""
