@@ -36,7 +36,7 @@ P99_SECONDS_FLOOR = 0.002
 PAIRS_MAX = 3
 SILENCE_MILLISECONDS_MAX = 6000
 # Together more than all that waits for a slow reader.
-LARGE_ENTRIES, LARGE_VALUE_BYTES = 10_000, 4_000
+LARGE_ENTRIES, LARGE_VALUE_BYTES = 40, MEBIBYTE
 # Short, so that a row is short; the timeout of the preface stays what it is for everybody.
 LIMITS = {
     "PYKV_LIMITS_KEEPALIVE_INTERVAL": "1s",
@@ -78,6 +78,7 @@ ROWS = [
     Row("half_headers", {"ping": 1, "closed": 1}, {"milliseconds": 2700}, seconds=3),
     Row("unfinished_body", {"grpc-status 4": 1, "lives on": 1}, {"milliseconds": 2700}, seconds=3),
     Row("closed_windows", {"settings": 1}),
+    Row("unread_answers", {"closed": 1}, seconds=3),
 ]
 
 
@@ -144,12 +145,8 @@ def target():
         with Server(Path(home) / "data", env=LIMITS) as server, Client(server.address) as client:
             for name in ("large", "victim"):
                 client.create(name, durability=pb.DURABILITY_MEMORY)
-            for start in range(0, LARGE_ENTRIES, 500):
-                sets = [
-                    pb.SetRequest(key=f"k{start + number}", value=b"v" * LARGE_VALUE_BYTES)
-                    for number in range(500)
-                ]
-                client.batch("large", [pb.WriteOperation(set=each) for each in sets])
+            for number in range(LARGE_ENTRIES):
+                client.set("large", f"k{number}", b"v" * LARGE_VALUE_BYTES)
             yield server, client
 
 
