@@ -178,7 +178,7 @@ pub(super) struct ConfigFlags {
     /// Threads that serve [default: one for each processor]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
-    /// Most bytes over all namespaces [default: three quarters of the memory]
+    /// Most bytes over all namespaces [default: half of the memory]
     #[arg(long, value_name = "BYTES")]
     max_total_bytes: Option<String>,
     /// How safe a write is where its namespace does not say: sync, async or memory [default: sync]

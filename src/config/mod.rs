@@ -118,7 +118,9 @@ impl Default for Config {
             store: Settings {
                 default_rules: Rules::default(),
                 auto_create_namespaces: true,
-                total_bytes_max: memory::allowed_bytes() / 4 * 3,
+                // What values of all sizes cost besides what is charged for them, up to 1.7 times as
+                // much after churn, must fit too, and so must buffers and a compaction.
+                total_bytes_max: memory::allowed_bytes() / 2,
                 read_only: false,
                 compaction_interval: Duration::from_secs(3600),
                 wal_records_max: 1_000_000,

@@ -159,7 +159,7 @@ const STORE: &[Setting] = &[
     },
     Setting {
         key: "max_total_bytes",
-        help: "Most bytes over all namespaces; unless it is said, three quarters of the memory the process may use.",
+        help: "Most bytes over all namespaces; unless it is said, half of the memory the process may use.",
         read: |config, raw| {
             raw.bytes((1, NUMBER_MAX)).map(|bytes| config.store.total_bytes_max = bytes)
         },

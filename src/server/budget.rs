@@ -1,4 +1,4 @@
-//! How many bytes of large requests there may be at a time.
+//! How many bytes of large requests, and how many large messages of answers, there may be at a time.
 //!
 //! A request that is small needs nobody's leave. One that is large takes the room it announces before
 //! more of it is read, and has it until it is answered; where there is none it waits, and flow control
@@ -7,10 +7,13 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::PollSemaphore;
 use tonic::Status;
 
 use super::answers;
@@ -21,6 +24,10 @@ pub(super) const SMALL_BYTES_MAX: usize = 64 << 10;
 
 /// What room is counted in; the count of a semaphore has 29 bits.
 const UNIT_BYTES: usize = 1 << 10;
+
+/// Large messages of streams that are on their way out of a connection at a time. One would fill it; with
+/// some more a slow reader of one stream does not stop the others.
+const LARGE_ANSWERS_MAX: usize = 8;
 
 /// How long a request waits for room that others have. On its own connection it waits as long as its
 /// deadline allows, because who is in its way is its sender.
@@ -44,6 +51,7 @@ pub(super) struct Budget {
 pub(super) struct Share {
     budget: Budget,
     own: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
 }
 
 /// Room that is taken until this is dropped.
@@ -63,11 +71,18 @@ impl Budget {
 
     /// That of a new connection.
     pub(super) fn share(&self) -> Share {
-        Share { budget: self.clone(), own: Arc::new(Semaphore::new(self.connection_units_max)) }
+        let own = Arc::new(Semaphore::new(self.connection_units_max));
+        let answers = Arc::new(Semaphore::new(LARGE_ANSWERS_MAX));
+        Share { budget: self.clone(), own, answers }
     }
 }
 
 impl Share {
+    /// The turns of a stream of answers.
+    pub(super) fn turns(&self) -> Turns {
+        Turns { free: PollSemaphore::new(Arc::clone(&self.answers)), taken: None }
+    }
+
     /// Room for `bytes`, or for as many as one request can have.
     ///
     /// Errors: UNAVAILABLE (OVERLOADED) where others have it for too long.
@@ -82,6 +97,51 @@ impl Share {
         let room = Arc::new(Room { _own: own, _all: all });
         TAKEN.set(Some(Arc::clone(&room)));
         Ok(room)
+    }
+}
+
+/// When a stream may make its next message: not as long as too many large ones of its connection are on
+/// their way, because a message that nobody reads stays in memory.
+#[derive(Debug)]
+pub(super) struct Turns {
+    free: PollSemaphore,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// Takes a turn.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.taken.is_some() {
+            return Poll::Ready(());
+        }
+        self.free.poll_acquire(cx).map(|taken| self.taken = taken)
+    }
+
+    /// A message that was made. A large one keeps the turn until the last byte of it has been sent:
+    /// until then all of it is in memory.
+    pub(super) fn made(&mut self, message: Bytes) -> Bytes {
+        let turn = self.taken.take();
+        match message.len() > SMALL_BYTES_MAX {
+            true => Bytes::from_owner(Leaving { message, _turn: turn }),
+            false => message,
+        }
+    }
+
+    /// Nothing is to be sent now.
+    pub(super) fn pass(&mut self) {
+        self.taken = None;
+    }
+}
+
+/// A message on its way.
+struct Leaving {
+    message: Bytes,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::answers;
+use super::budget::Share;
 use super::gatekeeper::{Gatekeeper, Turned};
 use super::guard::{Answering, refuse};
 use super::line::Line;
@@ -89,13 +90,24 @@ where
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Reply>, Infallible>> + use<S> {
         let line = request.extensions().get::<Arc<Line>>().cloned();
-        self.answer(request, &line.unwrap_or_else(Line::unknown))
+        let share = request.extensions().get::<Share>().cloned();
+        self.answer(request, &line.unwrap_or_else(Line::unknown), share.as_ref())
     }
 
-    /// Answers one call that came by `line`.
-    pub(super) fn answer(&self, mut request: Request<Body>, line: &Line) -> Answering<S::Future> {
+    /// Answers one call that came by `line`, on the connection that has this share.
+    pub(super) fn answer(
+        &self,
+        mut request: Request<Body>,
+        line: &Line,
+        share: Option<&Share>,
+    ) -> Answering<S::Future> {
         let call = match self.rules.begin(&mut request, line) {
-            Ok(call) => call,
+            Ok(mut call) => {
+                if matches!(call.method.kind(), Kind::ServerStream | Kind::BidiStream) {
+                    call.turns = share.map(Share::turns);
+                }
+                call
+            }
             Err((refused, Duration::ZERO)) => return Answering::there(*refused),
             Err((refused, delay)) => return Answering::later(*refused, delay),
         };
@@ -118,6 +130,7 @@ impl Rules {
         let cap = known.filter(|method| method.kind() == Kind::Unary).map(|_| self.unary_max);
         let asked = request.headers().get("grpc-timeout").and_then(|text| timeout(text.as_bytes()));
         let limit = [cap, asked].into_iter().flatten().min();
+        call.is_timed = asked.is_some();
         call.deadline = limit.and_then(|limit| call.started.checked_add(limit));
 
         if limit == Some(Duration::ZERO) {

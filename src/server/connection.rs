@@ -149,7 +149,7 @@ impl<S: Handler, W: Handler> Host<S, W> {
     ) -> Either<Answering<S::Future>, Answering<W::Future>> {
         if is_grpc(request.headers()) {
             let request = Received::of_call(request, share).map(Body::new);
-            return Either::Left { future: self.calls.answer(request, line) };
+            return Either::Left { future: self.calls.answer(request, line, Some(share)) };
         }
         let mut request = Received::of_web(request, share).map(Body::new);
         let own = self.own(&request, line).or_else(|| routes::turned_away(&self.readiness));
@@ -157,6 +157,7 @@ impl<S: Handler, W: Handler> Host<S, W> {
             Some(response) => Answering::there(response.map(Reply::plain)),
             None => {
                 request.extensions_mut().insert(Arc::clone(line));
+                request.extensions_mut().insert(share.clone());
                 let mut web = self.web.clone();
                 Answering::working(None, move || web.call(request))
             }

@@ -111,9 +111,11 @@ where
             }
         };
         // First the time: a call whose deadline came together with its body is not begun.
-        if let Some(timer) = timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
+        let is_late = match timer {
+            Some(timer) => timer.as_mut().poll(cx).is_ready(),
+            None => call.as_ref().is_some_and(Call::is_late),
+        };
+        if is_late {
             return Poll::Ready(Ok(late(call.take())));
         }
         let work = || match call {

@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::answers;
+use super::budget::Turns;
 use super::gatekeeper::Lease;
 use super::readiness::{Phase, Readiness};
 use crate::telemetry::{self, Failure, Kind, Method, Notes};
@@ -33,6 +34,10 @@ pub(super) struct Call {
     pub(super) method: &'static Method,
     pub(super) started: Instant,
     pub(super) deadline: Option<Instant>,
+    /// Whether that is the caller's word.
+    pub(super) is_timed: bool,
+    /// When a stream may make its next message.
+    pub(super) turns: Option<Turns>,
     /// How long a stream may go on, besides.
     pub(super) lease: Option<Box<dyn Lease>>,
     pub(super) readiness: Readiness,
@@ -56,6 +61,11 @@ impl Call {
             return Some(answers::deadline_exceeded());
         }
         self.lease.as_mut().and_then(|lease| lease.ended())
+    }
+
+    /// Whether the time is over that its caller has given it; the server's own limit is far away.
+    pub(super) fn is_late(&self) -> bool {
+        self.is_timed && self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// What ends the call from outside.
@@ -111,6 +121,8 @@ impl Call {
             method,
             started,
             deadline: None,
+            is_timed: false,
+            turns: None,
             lease: None,
             readiness,
             ending: None,
@@ -175,6 +187,12 @@ impl http_body::Body for Reply {
         if let Some(status) = call.overdue() {
             return Poll::Ready(Some(Ok(this.end(&status))));
         }
+        if let Some(turns) = &mut call.turns
+            && turns.poll_next(cx).is_pending()
+        {
+            let ended = call.ending().poll(cx);
+            return ended.map(|status| Some(Ok(this.end(&status))));
+        }
         let inner = Pin::new(&mut this.inner);
         let work = || match call.method.kind() {
             // Its work was done before there was a body.
@@ -184,6 +202,16 @@ impl http_body::Body for Reply {
             }
         };
         let polled = catch_unwind(AssertUnwindSafe(work));
+        let polled = match (&mut call.turns, polled) {
+            (Some(turns), Ok(Poll::Ready(Some(Ok(frame))))) => {
+                Ok(Poll::Ready(Some(Ok(frame.map_data(|data| turns.made(data))))))
+            }
+            (Some(turns), polled) => {
+                turns.pass();
+                polled
+            }
+            (None, polled) => polled,
+        };
         match polled {
             Err(_) => Poll::Ready(Some(Ok(this.end(&answers::internal())))),
             Ok(Poll::Ready(Some(Ok(frame)))) => {

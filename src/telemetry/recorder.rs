@@ -114,6 +114,9 @@ mod tests {
             let (_, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
-        assert!(text.contains("pykv_wal_fsync_seconds_bucket{le=\"2\"} "), "no buckets in:\n{text}");
+        assert!(
+            text.contains("pykv_wal_fsync_seconds_bucket{le=\"2\"} "),
+            "no buckets in:\n{text}"
+        );
     }
 }

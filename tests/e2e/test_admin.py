@@ -214,3 +214,21 @@ def test_an_unknown_method_is_unimplemented(client):
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=5)
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_large_cache_in_memory_does_not_keep_the_log_of_others_from_compaction(data_dir):
+    env = {"PYKV_MAX_WAL_ENTRIES": "500", "PYKV_WAL_MIN_FREE_BYTES": "0"}
+    with Server(data_dir, env=env) as server, Client(server.address) as client:
+        client.create("cache", durability=pb.DURABILITY_MEMORY)
+        client.create("small", durability=pb.DURABILITY_ASYNC)
+        for start in range(0, 20_000, 1000):
+            keys = [f"k{number}" for number in range(start, start + 1000)]
+            steps = [pb.WriteOperation(set=pb.SetRequest(key=key, value=b"v")) for key in keys]
+            client.batch("cache", steps)
+
+        def is_compacted():
+            for _ in range(200):
+                client.set("small", "k", b"v")
+            return "the log was compacted" in server.log()
+
+        eventually("the log of the small one is compacted", is_compacted)

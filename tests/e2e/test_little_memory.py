@@ -71,7 +71,7 @@ def held_bytes(client):
 
 @pytest.mark.parametrize(
     ("env", "total", "usual"),
-    [(TOTAL, 128 * MEBIBYTE, 60), ({}, GROUP_BYTES * 3 // 4, 20)],
+    [(TOTAL, 128 * MEBIBYTE, 60), ({}, GROUP_BYTES // 2, 20)],
     ids=["half", "as it chooses"],
 )
 def test_writes_of_every_size_never_take_more_than_there_is(
@@ -118,7 +118,7 @@ def test_without_a_limit_of_its_own_a_server_takes_three_quarters_of_what_its_gr
 ):
     with Server(data_dir) as server, Client(server.address) as client:
         config = client.admin.GetConfig(pb.GetConfigRequest()).config
-        assert config.max_total_bytes == GROUP_BYTES * 3 // 4
+        assert config.max_total_bytes == GROUP_BYTES // 2
         assert group.used_bytes() > 0 and group.kills() == 0
         server.kill()
     printed = run("config", "print").stdout.decode()

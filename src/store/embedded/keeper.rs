@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::namespace::Namespace;
 use super::shared::Shared;
 use crate::engine::{Engine, Garbage};
+use crate::model::Durability;
 
 /// How often the keeper looks around.
 const ROUND: Duration = Duration::from_millis(50);
@@ -174,15 +175,28 @@ impl Shared {
             (settings.compaction_interval, settings.wal_records_max)
         };
         let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-        let keys = || -> u64 {
-            let namespaces = self.registry.all();
-            let keys = |n: &Arc<Namespace>| n.enter().map_or(0, |turn| turn.usage().keys);
-            namespaces.iter().map(keys).sum()
-        };
         let records = stats.records_since_compaction;
-        (records > 0 && age >= interval)
-            || (records >= records_max && records / 2 >= keys())
-            || stats.bytes > 2 * self.budget.used() + SLACK_BYTES
+        if records > 0 && age >= interval {
+            return true;
+        }
+        if records < records_max && stats.bytes <= SLACK_BYTES {
+            return false;
+        }
+        let (keys, bytes) = self.logged();
+        (records >= records_max && records / 2 >= keys) || stats.bytes > 2 * bytes + SLACK_BYTES
+    }
+
+    /// Keys and bytes of what a log written anew would hold: what is only in memory is not in it.
+    fn logged(&self) -> (u64, u64) {
+        self.registry.all().iter().fold((0, 0), |(keys, bytes), namespace| {
+            match namespace.enter().filter(|turn| turn.durability() != Durability::Memory) {
+                Some(turn) => {
+                    let usage = turn.usage();
+                    (keys + usage.keys, bytes + usage.bytes)
+                }
+                None => (keys, bytes),
+            }
+        })
     }
 }
 

@@ -20,6 +20,9 @@ use crate::model::{Definition, Durability, Eviction, NamespaceId, NamespaceName,
 use crate::store::{Error, NamespaceInfo, NamespaceStats, Usage};
 use crate::wal::Lsn;
 
+/// The shortest time after which a caller is told to come back.
+const RETRY_MIN: Duration = Duration::from_millis(1);
+
 /// A namespace. Whoever wants something of it [enters](Namespace::enter).
 #[derive(Debug)]
 pub(super) struct Namespace {
@@ -259,7 +262,8 @@ impl Turn<'_> {
         let Some(count) = count else { return Ok(()) };
         let retry_after = match limiter.check_n(count) {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(until)) => until.wait_time_from(DefaultClock::default().now()),
+            // Who comes back at once would only be refused again.
+            Ok(Err(until)) => until.wait_time_from(DefaultClock::default().now()).max(RETRY_MIN),
             Err(_too_many) => Duration::from_secs(1),
         };
         state.rate_limit_rejections += 1;
