@@ -105,7 +105,11 @@ fn raw(value: &DeValue<'_>) -> Raw {
             Some::<Vec<_>>(texts) if !texts.is_empty() => Raw::Text(texts.join(",")),
             Some(_) | None => Raw::Other(value.type_str()),
         },
-        DeValue::Float(number) => Raw::Text(number.as_str().to_owned()),
+        // Templates write whole numbers so.
+        DeValue::Float(number) => match number.as_str().strip_suffix(".0").map(str::parse) {
+            Some(Ok(whole)) => Raw::Integer(whole),
+            Some(Err(_)) | None => Raw::Text(number.as_str().to_owned()),
+        },
         DeValue::Datetime(_) | DeValue::Table(_) => Raw::Other(value.type_str()),
     }
 }
