@@ -113,7 +113,7 @@ def test_writes_of_every_size_never_take_more_than_there_is(
         assert client.set("sync", "k", b"v").applied and server.is_ready()
 
 
-def test_without_a_limit_of_its_own_a_server_takes_three_quarters_of_what_its_group_may_have(
+def test_without_a_limit_of_its_own_a_server_takes_half_of_what_its_group_may_have(
     group, data_dir
 ):
     with Server(data_dir) as server, Client(server.address) as client:
@@ -122,7 +122,7 @@ def test_without_a_limit_of_its_own_a_server_takes_three_quarters_of_what_its_gr
         assert group.used_bytes() > 0 and group.kills() == 0
         server.kill()
     printed = run("config", "print").stdout.decode()
-    assert 'max_total_bytes = "192 MiB"' in printed, printed
+    assert 'max_total_bytes = "128 MiB"' in printed, printed
 
 
 def test_the_kernel_does_kill_a_server_that_is_told_to_take_more_than_there_is(group, data_dir):

@@ -1,6 +1,7 @@
 """What people keep in the server, and what they show to it, is in no log, no metric and no trace."""
 
 import contextlib
+import itertools
 import json
 import secrets
 
@@ -67,7 +68,8 @@ def test_no_key_value_or_token_leaves_by_another_door(data_dir, tmp_path, form):
         server.terminate()
         told.append(server.log())
         if form == "json":
-            for line in server.log().splitlines():
+            # A release build says first, in words, that it has nothing as fine as was asked for.
+            for line in itertools.dropwhile(lambda x: x[:1] != "{", server.log().splitlines()):
                 json.loads(line)
     secrets_of = {"key": key, "value": value, "token": token.split("_", 2)[2], "guess": guess[-30:]}
     for text in told[:-1]:
