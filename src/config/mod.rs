@@ -168,9 +168,14 @@ impl Config {
 
     /// The keys that `other` says something else of, and that hold from a start on only.
     pub fn changed_for_a_restart(&self, other: &Config) -> Vec<&'static str> {
+        // Other files are read; but whether there are any decides how listeners and gate are made.
+        let is_same_kind = self.security.openness() == other.security.openness()
+            && self.security.tls.is_on() == other.security.tls.is_on();
         let changed =
             settings::all().filter(|setting| (setting.show)(self) != (setting.show)(other));
-        changed.filter(|setting| !setting.is_live()).map(|setting| setting.key).collect()
+        let needs =
+            changed.filter(|setting| !setting.is_live() && !(setting.is_file() && is_same_kind));
+        needs.map(|setting| setting.key).collect()
     }
 
     /// The configuration as a TOML file with a comment on every setting.

@@ -25,8 +25,7 @@ pub(super) struct Setting {
 }
 
 /// Settings outside of the store that another value can be put in force of while the server runs.
-const LIVE: [&str; 5] =
-    ["log_filter", "slow_operation_threshold", "tokens_file", "tls.cert_file", "tls.key_file"];
+const LIVE: [&str; 2] = ["log_filter", "slow_operation_threshold"];
 
 impl Setting {
     /// Whether another value can be put in force while the server runs.
@@ -34,6 +33,11 @@ impl Setting {
         let is_in = |settings: &[Setting]| settings.iter().any(|setting| setting.key == self.key);
         let of_store = (is_in(STORE) && self.key != "max_namespaces") || is_in(POLICY);
         of_store || LIVE.contains(&self.key)
+    }
+
+    /// Whether it says which files of tokens or certificates there are.
+    pub(super) fn is_file(&self) -> bool {
+        self.key == "tokens_file" || self.key.starts_with("tls.")
     }
 
     /// The name of its variable.

@@ -5,6 +5,7 @@ import signal
 import socket
 
 import tomllib
+from harness.access import Tokens
 from harness.calls import CALL_SECONDS_MAX, Client
 from harness.server import Server, eventually, run
 from harness.wire import pb
@@ -56,6 +57,25 @@ def test_a_mistake_changes_nothing_and_all_of_it_is_told(data_dir, tmp_path):
         file.write_text("read_only = true\n", encoding="utf-8")
         hang_up(server, "are read again and in force")
         assert config_of(client).read_only
+
+
+def test_a_server_that_is_open_does_not_seem_closed_after_a_reload(data_dir, tmp_path):
+    tokens = Tokens(tmp_path / "tokens.toml")
+    tokens.add("root", "*", "admin")
+    file = tmp_path / "pykv.toml"
+    file.write_text("", encoding="utf-8")
+    with Server(data_dir, "--config", file) as server:
+        file.write_text(f'tokens_file = "{tokens.path}"\n', encoding="utf-8")
+        hang_up(server, "are read again and in force")
+        told = [line for line in server.log().splitlines() if "needs a restart" in line]
+        assert len(told) == 1 and 'key="tokens_file"' in told[0]
+    other = Tokens(tmp_path / "other.toml")
+    other.add("else", "*", "admin")
+    with Server(data_dir, "--config", file) as server, Client(server.address) as client:
+        file.write_text(f'tokens_file = "{other.path}"\n', encoding="utf-8")
+        hang_up(server, "are read again and in force")
+        assert "needs a restart" not in server.log()
+        client.admin.GetConfig(pb.GetConfigRequest(), metadata=other.metadata("else"))
 
 
 def test_what_was_changed_by_a_call_stays_unless_the_file_says_something_new(data_dir, tmp_path):
