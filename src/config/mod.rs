@@ -173,8 +173,9 @@ impl Config {
             && self.security.tls.is_on() == other.security.tls.is_on();
         let changed =
             settings::all().filter(|setting| (setting.show)(self) != (setting.show)(other));
-        let needs =
-            changed.filter(|setting| !setting.is_live() && !(setting.is_file() && is_same_kind));
+        let takes_effect =
+            |setting: &&settings::Setting| setting.is_live() || (setting.is_file() && is_same_kind);
+        let needs = changed.filter(|setting| !takes_effect(setting));
         needs.map(|setting| setting.key).collect()
     }
 

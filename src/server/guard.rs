@@ -122,6 +122,8 @@ where
             Some(call) => call.notes.at_hand(|| answer.poll(cx)),
             None => answer.poll(cx),
         };
+        // What others have taken, on the way to answers that are streams, is theirs.
+        drop(budget::taken());
         let worked = catch_unwind(AssertUnwindSafe(work));
         if let Some(taken) = budget::taken() {
             *room = Some(taken);

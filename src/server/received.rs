@@ -18,7 +18,7 @@ use crate::telemetry;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a body is taken to have that does not say how long it is.
+/// What a body is taken to have that does not say how long it is, and is not small.
 const UNKNOWN_BYTES: usize = 8 << 20;
 
 /// What precedes a message of gRPC: whether it is compressed, and its length.
@@ -30,6 +30,8 @@ pub(super) struct Received {
     /// Where it is in its messages; none for a body that is one as a whole.
     messages: Option<Messages>,
     share: Share,
+    /// Bytes read of a body that has not said how many it has, as long as they are few.
+    unsaid: Option<usize>,
     /// Room for the message that is read, or was read last.
     room: Option<Arc<Room>>,
     /// Its wait for that.
@@ -48,6 +50,7 @@ impl Received {
             body,
             messages: Some(Messages::default()),
             share: share.clone(),
+            unsaid: None,
             room: None,
             waiting: None,
             held: None,
@@ -56,12 +59,13 @@ impl Received {
 
     /// The body of any other request.
     pub(super) fn of_web(request: Request<Incoming>, share: &Share) -> Request<Received> {
-        let bytes = if request.body().is_end_stream() { 0 } else { announced(request.headers()) };
+        let bytes = announced(request.headers());
         request.map(|body| {
             let (messages, room, waiting, held) = (None, None, None, None);
             let share = share.clone();
-            let mut received = Received { body, messages, share, room, waiting, held };
-            received.want(bytes);
+            let unsaid = if bytes.is_none() { Some(0) } else { None };
+            let mut received = Received { body, messages, share, unsaid, room, waiting, held };
+            received.want(bytes.unwrap_or(0));
             received
         })
     }
@@ -74,9 +78,8 @@ impl Received {
     }
 }
 
-fn announced(headers: &HeaderMap) -> usize {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    length.unwrap_or(UNKNOWN_BYTES)
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
 }
 
 impl std::fmt::Debug for Received {
@@ -115,6 +118,11 @@ impl Body for Received {
                     // Those before it are answered, or about to be.
                     self.room = None;
                     self.want(begun);
+                }
+                if let Some(read) = self.unsaid.map(|read| read + data.len()) {
+                    let is_small = read <= SMALL_BYTES_MAX;
+                    self.unsaid = is_small.then_some(read);
+                    self.want(if is_small { 0 } else { UNKNOWN_BYTES });
                 }
             }
             self.held = Some(frame);

@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::answers;
-use super::budget::Turns;
+use super::budget::{self, Turns};
 use super::gatekeeper::Lease;
 use super::readiness::{Phase, Readiness};
 use crate::telemetry::{self, Failure, Kind, Method, Notes};
@@ -202,6 +202,8 @@ impl http_body::Body for Reply {
             }
         };
         let polled = catch_unwind(AssertUnwindSafe(work));
+        // Room for a message of a stream is kept where that is read.
+        drop(budget::taken());
         let polled = match (&mut call.turns, polled) {
             (Some(turns), Ok(Poll::Ready(Some(Ok(frame))))) => {
                 Ok(Poll::Ready(Some(Ok(frame.map_data(|data| turns.made(data))))))

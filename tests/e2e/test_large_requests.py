@@ -70,6 +70,28 @@ def test_hundreds_of_large_requests_on_one_connection_are_all_answered(server, c
     assert {call.code().name for call in calls} == {"OK"}
 
 
+def test_small_bodies_that_do_not_say_how_long_they_are_do_not_wait_for_each_other(server, name):
+    held = []
+    host, port = server.address.rsplit(":", 1)
+    for number in range(40):
+        held.append(socket.create_connection((host, int(port)), 10))
+        place = f"/v1/namespaces/{name}/values/k{number}"
+        head = f"PUT {place} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+        held[-1].sendall(head.encode() + b"5\r\nhello\r\n")
+    begun = time.monotonic()
+    # All are begun and none has ended: each has the room that a small one needs.
+    for connection in held:
+        connection.sendall(b"0\r\n\r\n")
+        connection.settimeout(10)
+        assert connection.recv(12) == b"HTTP/1.1 201"
+        connection.close()
+    assert time.monotonic() - begun < 5
+    large = b"%x\r\n%s\r\n0\r\n\r\n" % (MEBIBYTE, b"v" * MEBIBYTE)
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(head.encode() + large)
+        assert connection.recv(12) == b"HTTP/1.1 204"
+
+
 def test_requests_that_are_never_ended_take_no_more_than_their_share(data_dir):
     with Server(data_dir) as server, Client(server.address) as client:
         client.set("a", "k", b"v")
