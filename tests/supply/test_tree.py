@@ -11,7 +11,6 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 REPOSITORY = "git+https://github.com/tokio-rs/bytes?rev=1#1"
 ELSEWHERE = "registry+https://registry.invalid/index"
 ALL_WELL = "advisories ok, bans ok, licenses ok, sources ok"
@@ -57,7 +56,7 @@ def planted(metadata, tmp_path):
 
     def plant(crate, **changes):
         (old,) = [p for p in json.loads(metadata)["packages"] if p["name"] == crate]
-        new = old | {"source": REGISTRY} | changes
+        new = old | changes
         named = f"{new['source']}#{new['name']}@{new['version']}"
         tree = json.loads(metadata.replace(f'"{old["id"]}"', f'"{named}"'))
         for package in tree["packages"]:
