@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -81,7 +82,10 @@ impl Part {
         let mut name = target.as_os_str().to_owned();
         name.push(".part");
         let path = PathBuf::from(name);
-        let file = File::create(&path).map_err(|error| cannot("create", &path, &error))?;
+        let mut options = File::options();
+        // It holds what the log holds.
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path).map_err(|error| cannot("create", &path, &error))?;
         Ok(Part { path, file, is_published: false })
     }
 

@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,10 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, fdatasync, flock, st
 use rustix::io::Errno;
 
 use super::{Access, Disk, File, Guard, Sharing};
+
+/// What is in a log is for the account that wrote it, whatever the umask says.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// A directory of the operating system.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ impl RealDisk {
         if !directory.is_dir() {
             let made: Vec<&Path> =
                 directory.ancestors().take_while(|path| !path.is_dir()).collect();
-            fs::create_dir_all(directory)?;
+            fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
             for parent in made.iter().filter_map(|path| path.parent()) {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 fs::File::open(parent)?.sync_all()?;
@@ -47,7 +51,7 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut options = fs::File::options();
-        options.read(true).write(true).create(true).truncate(true);
+        options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE);
         Ok(Arc::new(RealFile(options.open(self.path(name))?)))
     }
 
@@ -88,6 +92,7 @@ impl Disk for RealDisk {
                     .write(true)
                     .create(true)
                     .truncate(false)
+                    .mode(FILE_MODE)
                     .open(self.path(name))?,
                 FlockOperation::NonBlockingLockExclusive,
             ),
