@@ -182,6 +182,20 @@ def test_the_unit_with_its_secrets_is_sound_and_so_are_its_settings(tmp_path, se
     assert run("config", "check", "--config", settings, env=env).returncode == 0
 
 
+# systemd's own score is too coarse to miss any one of these.
+WALLS = """
+DynamicUser=yes StateDirectory=pykv StateDirectoryMode=0700 UMask=0077 CapabilityBoundingSet= AmbientCapabilities=
+NoNewPrivileges=yes LockPersonality=yes MemoryDenyWriteExecute=yes PrivateDevices=yes PrivateTmp=yes PrivateUsers=yes
+ProtectClock=yes ProtectControlGroups=yes ProtectHome=yes ProtectHostname=yes ProtectKernelLogs=yes
+ProtectKernelModules=yes ProtectKernelTunables=yes ProtectProc=invisible ProtectSystem=strict RemoveIPC=yes
+RestrictNamespaces=yes RestrictRealtime=yes RestrictSUIDSGID=yes SystemCallArchitectures=native
+""".split()
+
+
+def test_no_wall_of_the_unit_is_missing():
+    assert set(WALLS) <= set(UNIT.read_text(encoding="utf-8").splitlines())
+
+
 def test_the_unit_leaves_what_a_person_must_see_to_as_it_is():
     never = setting("RestartPreventExitStatus")[0].split()
     assert never == ["65", "78"] and setting("Restart") == ["on-failure"]
