@@ -48,7 +48,10 @@ pub(super) struct Budget {
 
 /// Room for the large requests of one connection. Clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Share {
+pub(super) struct Share(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     budget: Budget,
     own: Arc<Semaphore>,
     answers: Arc<Semaphore>,
@@ -73,26 +76,27 @@ impl Budget {
     pub(super) fn share(&self) -> Share {
         let own = Arc::new(Semaphore::new(self.connection_units_max));
         let answers = Arc::new(Semaphore::new(LARGE_ANSWERS_MAX));
-        Share { budget: self.clone(), own, answers }
+        Share(Arc::new(Shared { budget: self.clone(), own, answers }))
     }
 }
 
 impl Share {
     /// The turns of a stream of answers.
     pub(super) fn turns(&self) -> Turns {
-        Turns { free: PollSemaphore::new(Arc::clone(&self.answers)), taken: None }
+        Turns { free: PollSemaphore::new(Arc::clone(&self.0.answers)), taken: None }
     }
 
     /// Room for `bytes`, or for as many as one request can have.
     ///
     /// Errors: UNAVAILABLE (OVERLOADED) where others have it for too long.
     pub(super) async fn take(self, bytes: usize) -> Result<Arc<Room>, Status> {
-        let most = self.budget.connection_units_max.min(self.budget.units_max);
+        let Shared { budget, own, .. } = &*self.0;
+        let most = budget.connection_units_max.min(budget.units_max);
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES).min(most)).unwrap_or(u32::MAX);
         // The semaphores are never closed.
         let closed = |_| answers::overloaded(PATIENCE);
-        let own = self.own.acquire_many_owned(units).await.map_err(closed)?;
-        let all = timeout(PATIENCE, self.budget.all.acquire_many_owned(units)).await;
+        let own = Arc::clone(own).acquire_many_owned(units).await.map_err(closed)?;
+        let all = timeout(PATIENCE, Arc::clone(&budget.all).acquire_many_owned(units)).await;
         let all = all.map_err(|_| answers::overloaded(PATIENCE))?.map_err(closed)?;
         let room = Arc::new(Room { _own: own, _all: all });
         TAKEN.set(Some(Arc::clone(&room)));

@@ -125,6 +125,9 @@ impl Body for Received {
                     self.want(if is_small { 0 } else { UNKNOWN_BYTES });
                 }
             }
+            if self.waiting.is_none() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
             self.held = Some(frame);
         }
     }

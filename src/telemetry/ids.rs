@@ -5,14 +5,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest name that is taken over.
 const LENGTH_MAX: usize = 128;
 
 /// The name that a request brings along, if it is fit to be shown.
 pub fn brought(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get("x-request-id").filter(|value| is_fit(value.as_bytes()))
+    headers.get(REQUEST_ID).filter(|value| is_fit(value.as_bytes()))
 }
 
 /// That, or else a new one.
