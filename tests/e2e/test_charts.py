@@ -1,4 +1,4 @@
-"""What Kubernetes is told: values that are taken and refused, who may reach whom, and a server that answers its probes."""
+"""What Kubernetes is told: which values are taken, who reaches whom, what a pod may, and that probes are answered."""
 
 import json
 import os
@@ -162,7 +162,10 @@ def test_nobody_but_those_named_may_administer_and_the_test_always_asks(tmp_path
     assert not admits(policy, "admin", {"app": "web"}, same_namespace=True)
 
 
-# --- a server ---
+# --- the pod ---
+
+
+BOTH = pytest.mark.parametrize("make", [plain, lambda: rendered(*KNOWN)], ids=["plain", "chart"])
 
 
 def container(documents):
@@ -171,7 +174,79 @@ def container(documents):
     return only
 
 
-@pytest.mark.parametrize("make", [plain, lambda: rendered(*KNOWN)], ids=["plain", "chart"])
+def settings_of(documents):
+    """The file of settings."""
+    return tomllib.loads(kinds(documents)["ConfigMap"]["data"]["pykv.toml"])
+
+
+@BOTH
+def test_there_is_one_server_with_one_volume_and_a_bound_of_memory(make):
+    documents = make()
+    spec = kinds(documents)["StatefulSet"]["spec"]
+    assert spec["replicas"] == 1
+    [claim] = spec["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    resources = container(documents)["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+    assert kinds(documents)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+@BOTH
+def test_every_pod_is_nobodys_and_may_nothing(make):
+    pods = [document["spec"].get("template", document)["spec"] for document in make()
+            if document["kind"] in ("Pod", "StatefulSet")]  # fmt: skip
+    for pod in pods:
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 65532
+        assert not pod["automountServiceAccountToken"] and not pod["enableServiceLinks"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        for only in pod["containers"]:
+            assert only["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                                               "capabilities": {"drop": ["ALL"]}}  # fmt: skip
+
+
+@BOTH
+def test_ports_and_paths_of_the_settings_are_those_of_the_pod(make):
+    documents = make()
+    only, made, told = container(documents), kinds(documents), settings_of(documents)
+    ports = {entry["name"]: entry["containerPort"] for entry in only["ports"]}
+    assert told["listen"] == f"0.0.0.0:{ports['grpc']}" and told["admin_listen"] == f"0.0.0.0:{ports['admin']}"
+    probes = [only[f"{probe}Probe"]["grpc"]["port"] for probe in ("startup", "readiness", "liveness")]
+    assert set(probes) == {ports["admin"]}
+    for document in documents:
+        for entry in document["spec"]["ports"] if document["kind"] == "Service" else []:
+            assert entry["targetPort"] == entry["name"] and entry["port"] == ports[entry["name"]]
+    mounts = {mount["mountPath"]: mount for mount in only["volumeMounts"]}
+    paths = [told["data_dir"], told["tokens_file"], *told["tls"].values(), only["args"][2]]
+    for path in paths:
+        [below] = [mount for at, mount in mounts.items() if path.startswith(f"{at}/")]
+        assert (below["name"] == "data") != below.get("readOnly", False), path
+    spec = made["StatefulSet"]["spec"]
+    volumes = {each["name"] for each in spec["template"]["spec"]["volumes"]}
+    volumes |= {each["metadata"]["name"] for each in spec["volumeClaimTemplates"]}
+    assert {mount["name"] for mount in mounts.values()} == volumes
+
+
+def test_the_plain_path_and_the_chart_make_the_same_pod():
+    pods = []
+    for documents in (plain(), rendered(*KNOWN)):
+        pod = kinds(documents)["StatefulSet"]["spec"]["template"]["spec"]
+        own = {"env", "imagePullPolicy"}
+        kept = {key: value for key, value in container(documents).items() if key not in own}
+        # Names are each one's own.
+        volumes = [(each["name"], *(key for key in each if key != "name")) for each in pod["volumes"]]
+        pods.append({**pod, "serviceAccountName": "", "containers": [kept], "volumes": volumes})
+    assert pods[0] == pods[1]
+    theirs = settings_of(rendered(*KNOWN))
+    # What is off by itself, the chart says too.
+    assert not theirs.pop("insecure_allow_anonymous") and not theirs.pop("insecure_allow_plaintext")
+    assert settings_of(plain()) == theirs
+
+
+# --- a server ---
+
+
+@BOTH
 def test_the_server_so_configured_answers_its_probes_and_the_test(make, tmp_path, data_dir):
     documents = make()
     text = kinds(documents)["ConfigMap"]["data"]["pykv.toml"]
